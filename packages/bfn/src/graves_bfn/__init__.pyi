@@ -1,0 +1,16 @@
+from .callbacks import BFNLikelihood as BFNLikelihood
+from .callbacks import BFNSamples as BFNSamples
+from .codecs import BinaryImages as BinaryImages
+from .codecs import Codec as Codec
+from .codecs import QuantisedImages as QuantisedImages
+from .codecs import Tokens as Tokens
+from .flows.base import Flow as Flow
+from .flows.continuous import ContinuousFlow as ContinuousFlow
+from .flows.discrete import DiscreteFlow as DiscreteFlow
+from .flows.discretised import DiscretisedFlow as DiscretisedFlow
+from .module import BFN as BFN
+from .nets.base import BFNNetwork as BFNNetwork
+from .nets.mlp import BFNMLP as BFNMLP
+from .nets.transformer import BFNTransformer as BFNTransformer
+from .nets.unet import BFNUNet as BFNUNet
+from .nets.vdm_unet import BFNVDMUNet as BFNVDMUNet

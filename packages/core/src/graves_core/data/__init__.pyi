@@ -1,0 +1,15 @@
+from .base import BaseDataModule as BaseDataModule
+from .cifar10 import CIFAR10DataModule as CIFAR10DataModule
+from .digits import DigitsDataModule as DigitsDataModule
+from .english import EnglishTextDataModule as EnglishTextDataModule
+from .images import ImageDataModule as ImageDataModule
+from .images import ImageSet as ImageSet
+from .mnist import FashionMNISTDataModule as FashionMNISTDataModule
+from .mnist import MNISTDataModule as MNISTDataModule
+from .omniglot import OmniglotDataModule as OmniglotDataModule
+from .spec import DataSpec as DataSpec
+from .text import TextDataModule as TextDataModule
+from .text8 import Text8DataModule as Text8DataModule
+from .textfile import TextFileDataModule as TextFileDataModule
+from .windows import StridedWindows as StridedWindows
+from .windows import TiledWindows as TiledWindows
