@@ -3,8 +3,9 @@
 import math
 
 import torch
-from graves_bfn import ContinuousFlow
 from torch import Tensor
+
+from graves_bfn import ContinuousFlow
 
 
 class MarkovChain:

@@ -4,6 +4,9 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
 from graves_bfn import DiscretisedFlow
 from graves_bfn.flows.bins import (
     bin_centre,
@@ -11,11 +14,10 @@ from graves_bfn.flows.bins import (
     expected_centre,
     log_bin_probabilities,
     log_bin_probability,
+    log_normal_cdf,
     mode_bin,
     quantise,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 BINS = [2, 3, 10, 16, 64, 256, 1024]
 
@@ -23,7 +25,9 @@ BINS = [2, 3, 10, 16, 64, 256, 1024]
 def random_normals(count: int = 3000) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     mean = 4 * torch.rand(count, generator=generator, dtype=torch.float64) - 2
-    std = torch.exp(math.log(1e4) * torch.rand(count, generator=generator, dtype=torch.float64) + math.log(1e-3))
+    std = torch.exp(
+        math.log(1e4) * torch.rand(count, generator=generator, dtype=torch.float64) + math.log(1e-3)
+    )
     return mean, std
 
 
@@ -106,6 +110,14 @@ def tail_probability(low: float, high: float, pieces: int = 20_000) -> float:
     weights = torch.full_like(z, (high - low) / pieces)
     weights[[0, -1]] /= 2
     return float(torch.logsumexp(-0.5 * z.square() + weights.log(), 0) - 0.5 * math.log(2 * math.pi))
+
+
+def test_gradients_of_the_log_mass_are_right_in_the_body_and_finite_in_the_far_tails() -> None:
+    body = torch.linspace(-30, 8, 200, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(log_normal_cdf, body)
+    tails = torch.tensor([-1e6, -1e3, -200.0, 200.0, 1e6], requires_grad=True)
+    (grad,) = torch.autograd.grad(log_normal_cdf(tails).sum(), tails)
+    torch.testing.assert_close(grad, torch.tensor([1e6, 1e3, 200.0, 0.0, 0.0]), rtol=1e-4, atol=1e-6)
 
 
 def test_rounding_a_normal_draw_is_drawing_a_bin() -> None:

@@ -1,10 +1,12 @@
 """Code lengths against entropies that are known exactly: a wrong factor anywhere shows here."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from exact_posteriors import CorrelatedNormal, MarkovChain
+
 from graves_bfn import ContinuousFlow, DiscreteFlow
 
 SIGMAS = 4.0
@@ -50,7 +52,7 @@ def test_fewer_messages_cost_more_and_many_cost_what_infinitely_many_do() -> Non
     chain, flow = MarkovChain(6, 24), DiscreteFlow(6, 3.0)
     x = chain.draw(8_000)
     costs = [mean_and_error(flow.discrete_time_loss(chain.network, x, n)) for n in (1, 2, 5, 10, 25)]
-    for (more, error), (less, other) in zip(costs, costs[1:], strict=False):
+    for (more, error), (less, other) in pairwise(costs):
         assert more - less > -SIGMAS * math.hypot(error, other)
     assert costs[0][0] - costs[-1][0] > 5.0
     many, error = mean_and_error(flow.discrete_time_loss(chain.network, x, 2_000))
@@ -86,7 +88,9 @@ def test_samples_of_the_exact_posterior_follow_the_chain() -> None:
     chain, flow = MarkovChain(6, 24), DiscreteFlow(6, 3.0)
     x = flow.sample(chain.network, (4_000, 24), num_steps=40)
     pairs = torch.zeros(6, 6, dtype=torch.float64)
-    pairs.index_put_((x[:, :-1].flatten(), x[:, 1:].flatten()), torch.ones(4_000 * 23).double(), accumulate=True)
+    pairs.index_put_(
+        (x[:, :-1].flatten(), x[:, 1:].flatten()), torch.ones(4_000 * 23).double(), accumulate=True
+    )
     expected = chain.start[:, None] * chain.transition
     distance = 0.5 * (pairs / pairs.sum() - expected).abs().sum()
     assert distance < 0.03

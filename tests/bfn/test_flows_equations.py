@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+
+from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow
 
 SIGMA = 0.07
 
@@ -95,7 +96,9 @@ def test_discrete_flow_distribution_and_sender_with_given_noise() -> None:
     expected = beta * (5 * np.eye(5)[x] - 1) + np.sqrt(beta * 5) * noise
     z = flow.sample_params(torch.tensor(x), torch.tensor(t), noise=torch.tensor(noise))
     np.testing.assert_allclose(z, expected, rtol=1e-12)
-    np.testing.assert_allclose(flow.send(torch.tensor(x), beta.flatten()[0], noise=torch.tensor(noise))[0], expected[0])
+    np.testing.assert_allclose(
+        flow.send(torch.tensor(x), beta.flatten()[0], noise=torch.tensor(noise))[0], expected[0]
+    )
 
 
 @pytest.mark.parametrize("flow", [ContinuousFlow(SIGMA), DiscretisedFlow(16, SIGMA)])
@@ -181,7 +184,9 @@ def test_discrete_losses_with_given_numbers(classes: int) -> None:
     network = lambda theta, t: outputs
     t, e_x = random.random(4), np.eye(classes)[x]
     expected = classes * 2.5 * t * ((e_x - p) ** 2).sum((1, 2))
-    np.testing.assert_allclose(flow.continuous_time_loss(network, torch.tensor(x), t=torch.tensor(t)), expected)
+    np.testing.assert_allclose(
+        flow.continuous_time_loss(network, torch.tensor(x), t=torch.tensor(t)), expected
+    )
     clean = -np.log((p * e_x).sum(-1)).sum(-1)
     np.testing.assert_allclose(flow.reconstruction_loss(network, torch.tensor(x)), clean)
 

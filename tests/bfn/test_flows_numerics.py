@@ -1,4 +1,4 @@
-"""Nothing becomes NaN or infinite, whatever the number of classes, the accuracy, the time or the precision."""
+"""Nothing becomes NaN or infinite, whatever the classes, the accuracy, the time or the precision."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ import sys
 import jaxtyping
 import pytest
 import torch
+
 from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow
 
 TIMES = torch.tensor([0.0, 1e-7, 0.5, 1 - 1e-7, 1.0])
@@ -48,7 +49,9 @@ def test_one_huge_message_leaves_probabilities_and_lets_classes_come_back() -> N
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("sigma_1", [1e-3, 0.03, 0.9])
-@pytest.mark.parametrize("make", [ContinuousFlow, lambda s: DiscretisedFlow(256, s), lambda s: DiscretisedFlow(3, s)])
+@pytest.mark.parametrize(
+    "make", [ContinuousFlow, lambda s: DiscretisedFlow(256, s), lambda s: DiscretisedFlow(3, s)]
+)
 def test_gaussian_losses_and_gradients_are_finite(make: type, sigma_1: float, dtype: torch.dtype) -> None:
     flow = make(sigma_1)
     x = 2 * torch.rand(5, 4, generator=torch.Generator().manual_seed(0)) - 1
@@ -119,7 +122,10 @@ def test_losses_compile_without_graph_breaks() -> None:
         (lambda: DiscreteFlow(2, 0.0), "beta_1 must be positive"),
         (lambda: DiscreteFlow(2, 1.0, receiver="both"), "receiver must be one of"),
         (lambda: DiscreteFlow(2, 1.0).sample(lambda p, t: p, (1, 2), 0), "num_steps must be at least 1"),
-        (lambda: DiscreteFlow(2, 1.0).discrete_time_loss(lambda p, t: p, torch.zeros(1, 2).long(), 0), "num_steps"),
+        (
+            lambda: DiscreteFlow(2, 1.0).discrete_time_loss(lambda p, t: p, torch.zeros(1, 2).long(), 0),
+            "num_steps",
+        ),
     ],
 )
 def test_bad_arguments_are_refused_by_name(make: object, message: str) -> None:

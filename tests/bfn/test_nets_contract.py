@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graves_bfn import BFNMLP, BFNNetwork, BFNTransformer, BFNUNet, BFNVDMUNet
+from graves_bfn import BFNMLP, BFNConvNet, BFNNetwork, BFNTransformer, BFNUNet, BFNVDMUNet
 from graves_core.spec import build
 
 Make = Callable[[int, int, float], BFNNetwork]
@@ -25,11 +25,15 @@ def vdm_unet(n_in: int, n_out: int, dropout: float) -> BFNNetwork:
     return BFNVDMUNet((4, 6, 2), n_in, n_out, channels=16, blocks=2, heads=2, dropout=dropout, groups=8)
 
 
+def convnet(n_in: int, n_out: int, dropout: float) -> BFNNetwork:
+    return BFNConvNet((4, 6, 2), n_in, n_out, width=16, dilations=(1, 7, 14), kernel=7, dropout=dropout)
+
+
 def transformer(n_in: int, n_out: int, dropout: float) -> BFNNetwork:
     return BFNTransformer((4, 6, 2), n_in, n_out, width=16, depth=2, heads=2, dropout=dropout)
 
 
-pytestmark = pytest.mark.parametrize("make", [mlp, unet, vdm_unet, transformer])
+pytestmark = pytest.mark.parametrize("make", [mlp, unet, vdm_unet, convnet, transformer])
 
 
 def awake(net: BFNNetwork) -> BFNNetwork:

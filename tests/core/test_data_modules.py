@@ -7,7 +7,6 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 import graves_core
-from graves_core import loader as loader_module
 from graves_core.testing.fake_data import write_fake_data
 
 pytest.importorskip("sklearn")
@@ -134,7 +133,7 @@ def test_ranks_share_the_batches_of_one_process_out(make, monkeypatch, name):
     shared.setup("fit")
     expected = [flat(batch) for batch in whole.train_dataloader()]
     for rank in range(2):
-        monkeypatch.setattr(loader_module, "rank_and_world", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("graves_core.batches.rank_and_world", lambda rank=rank: (rank, 2))
         batches = [flat(batch) for batch in shared.train_dataloader()]
         assert all(torch.equal(one, other[rank::2]) for one, other in zip(batches, expected, strict=True))
 

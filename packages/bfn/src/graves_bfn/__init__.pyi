@@ -10,7 +10,12 @@ from .flows.discrete import DiscreteFlow as DiscreteFlow
 from .flows.discretised import DiscretisedFlow as DiscretisedFlow
 from .module import BFN as BFN
 from .nets.base import BFNNetwork as BFNNetwork
+from .nets.convnet import BFNConvNet as BFNConvNet
 from .nets.mlp import BFNMLP as BFNMLP
 from .nets.transformer import BFNTransformer as BFNTransformer
 from .nets.unet import BFNUNet as BFNUNet
 from .nets.vdm_unet import BFNVDMUNet as BFNVDMUNet
+from .samplers import MessageSampler as MessageSampler
+from .samplers import ODESolver as ODESolver
+from .samplers import Sampler as Sampler
+from .samplers import SDESolver as SDESolver

@@ -68,9 +68,7 @@ class BFNSamples(Callback):
             raise TypeError(f"BFNSamples needs a BFN, not {type(pl_module).__name__}")
         if trainer.sanity_checking or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        with torch.no_grad():
-            steps = self._generate(pl_module)
-        self._keep(trainer, pl_module, steps)
+        self._keep(trainer, pl_module, self._generate(pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says where the last samples are and how good the model is."""
@@ -99,10 +97,7 @@ class BFNSamples(Callback):
         num_steps = self.num_steps or model.sample_steps
         shown = {round(i * num_steps / max(1, self.frames - 1)) for i in range(self.frames)} | {num_steps}
         generator = torch.Generator(model.device).manual_seed(self.seed)
-        shape = (self.num_samples, *model.network.shape)
-        steps = model.flow.generate(
-            model.network, shape, num_steps, generator=generator, device=model.device
-        )
+        steps = model.generate(self.num_samples, num_steps, generator=generator)
         return [step for i, step in enumerate(steps) if i in shown]
 
     def _keep(self, trainer: Trainer, model: BFN, steps: list[GenerationStep]) -> None:

@@ -16,6 +16,21 @@ class Codec(Spec, ABC):
     """Turns the batches that a DataModule yields into data `x` of a flow, on the device, and back.
 
     Subclass it to bring data of your own.
+
+    Example:
+        >>> class Vectors(Codec):
+        ...     def __init__(self, scale: float) -> None:
+        ...         self.scale = scale
+        ...     def encode(self, batch, *, generator=None):
+        ...         return batch / self.scale
+        ...     def images(self, x):
+        ...         return None
+        ...     def texts(self, x):
+        ...         return None
+        ...     def data_shape(self, spec):
+        ...         return spec.shape
+        >>> Vectors(scale=2.0).encode(torch.ones(1, 3))
+        tensor([[0.5000, 0.5000, 0.5000]])
     """
 
     unit: str = "dim"
@@ -46,7 +61,9 @@ def _check(name: str, spec: DataSpec, kind: str, levels: int) -> None:
     if spec.kind != kind:
         raise ValueError(f"{name} is made for {kind} data, but the DataModule yields {spec.kind}")
     if spec.levels != levels:
-        raise ValueError(f"{name} was given levels={levels}, but the DataModule's values have {spec.levels} levels")
+        raise ValueError(
+            f"{name} was given levels={levels}, but the DataModule's values have {spec.levels} levels"
+        )
 
 
 class _ImageCodec(Codec):
@@ -59,7 +76,7 @@ class _ImageCodec(Codec):
 
     def intensities(self, batch: Any) -> Float[Tensor, "batch height width channels"]:
         """Pixel values in [0, 1], channels last."""
-        images = batch[0] if isinstance(batch, list | tuple) else batch
+        images: Tensor = batch[0] if isinstance(batch, list | tuple) else batch
         return images.permute(0, 2, 3, 1) / (self.levels - 1)
 
     def texts(self, x: Tensor) -> None:
@@ -163,5 +180,7 @@ class Tokens(Codec):
         """(length,); wants text over the same alphabet."""
         _check("Tokens", spec, "text", len(self.symbols))
         if spec.symbols != self.symbols:
-            raise ValueError(f"Tokens was given symbols={self.symbols!r}, but the DataModule's are {spec.symbols!r}")
+            raise ValueError(
+                f"Tokens was given symbols={self.symbols!r}, but the DataModule's are {spec.symbols!r}"
+            )
         return spec.shape

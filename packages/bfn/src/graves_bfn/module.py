@@ -1,7 +1,8 @@
 """The LightningModule: a flow, a network and a codec, trained, scored and sampled."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,17 +14,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from graves_bfn.codecs import Codec
-from graves_bfn.flows.base import Flow
+from graves_bfn.flows.base import Flow, GenerationStep
 from graves_bfn.nets.base import BFNNetwork
+from graves_bfn.samplers import MessageSampler, Sampler
 from graves_core.spec import Spec
 
 
 class BFN(Spec, LightningModule):
     """Bayesian Flow Network. Source: Graves et al. 2023, "Bayesian Flow Networks".
 
-    Logs `train/nats_per_dim` (L_infinity, or L_n with `train_steps`) and, for validation and test, the whole
-    code length, that loss plus the reconstruction loss, as `nats_per_dim`, `bits_per_dim` (or `bits_per_char`)
-    and `nats_per_example`. `predict` draws as many samples as the batch has examples.
+    Logs `train/nats_per_dim` (L_infinity, or L_n with `train_steps`). Validation and test log the whole code
+    length, that loss plus the reconstruction loss, as `nats_per_dim`, `bits_per_dim` (or `bits_per_char`) and
+    `nats_per_example`. `predict` draws as many samples as the batch has examples.
 
     Args:
         flow: the data type: `ContinuousFlow`, `DiscretisedFlow`, `DiscreteFlow` or your own.
@@ -32,7 +34,8 @@ class BFN(Spec, LightningModule):
         optimizer: makes the optimizer from the network's parameter groups.
         lr_scheduler: makes a scheduler from the optimizer, stepped after every optimizer step.
         train_steps: train with the loss of that many messages instead of infinitely many.
-        sample_steps: messages per sample in `predict`.
+        sampler: how to generate; the paper's `MessageSampler` by default.
+        sample_steps: steps per sample in `predict`.
         eval_seed: seed of times and noise in validation and test, the same in every epoch, so that
             differences between epochs are differences between weights.
 
@@ -41,7 +44,8 @@ class BFN(Spec, LightningModule):
 
     Example:
         >>> from graves_bfn import BFNMLP, BinaryImages, DiscreteFlow
-        >>> model = BFN(DiscreteFlow(2, beta_1=4.0), BFNMLP((8, 8, 1), 1, 1, width=32), BinaryImages(levels=17))
+        >>> net = BFNMLP((8, 8, 1), 1, 1, width=32)
+        >>> model = BFN(DiscreteFlow(2, beta_1=4.0), net, BinaryImages(levels=17))
         >>> model.sample(num_samples=3, num_steps=5).shape
         torch.Size([3, 8, 8, 1])
     """
@@ -54,6 +58,7 @@ class BFN(Spec, LightningModule):
         optimizer: Callable[[Iterable[Any]], Optimizer] = torch.optim.AdamW,
         lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         train_steps: int | None = None,
+        sampler: Sampler | None = None,
         sample_steps: int = 100,
         eval_seed: int = 0,
     ) -> None:
@@ -71,6 +76,7 @@ class BFN(Spec, LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.train_steps = train_steps
+        self.sampler = MessageSampler() if sampler is None else sampler
         self.sample_steps = sample_steps
         self.eval_seed = eval_seed
         self._eval_generator: torch.Generator | None = None
@@ -99,13 +105,22 @@ class BFN(Spec, LightningModule):
         return self.flow.discrete_time_loss(self.network, x, self.train_steps, generator=generator)
 
     @torch.no_grad()
+    def generate(
+        self, num_samples: int, num_steps: int | None = None, *, generator: torch.Generator | None = None
+    ) -> Iterator[GenerationStep]:
+        """Generates step by step, with `sample_steps` steps unless told otherwise."""
+        shape = (num_samples, *self.network.shape)
+        steps = self.sample_steps if num_steps is None else num_steps
+        yield from self.sampler.generate(
+            self.flow, self.network, shape, steps, generator=generator, device=self.device
+        )
+
     def sample(
         self, num_samples: int, num_steps: int | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws data, `(num_samples, *variables)`, with `sample_steps` messages unless told otherwise."""
-        shape = (num_samples, *self.network.shape)
-        steps = self.sample_steps if num_steps is None else num_steps
-        return self.flow.sample(self.network, shape, steps, generator=generator, device=self.device)
+        """Draws data, `(num_samples, *variables)`; arguments as in `generate`."""
+        (last,) = deque(self.generate(num_samples, num_steps, generator=generator), maxlen=1)
+        return last.output.mode
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss in nats per variable, averaged over the batch."""
@@ -141,8 +156,8 @@ class BFN(Spec, LightningModule):
         optimizer = self.optimizer(self.network.parameter_groups())
         if self.lr_scheduler is None:
             return optimizer
-        scheduler = {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}  # type: ignore[typeddict-item]
+        scheduler = self.lr_scheduler(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _restart_evaluation(self) -> None:
         generator = torch.Generator(self.device)

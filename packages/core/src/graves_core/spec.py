@@ -46,7 +46,7 @@ class Spec:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """`{"class_path": ..., "init_args": {...}}`, from which `build` makes an equal object.
+        """A dict of `class_path` and `init_args`, from which `build` makes an equal object.
 
         Raises:
             TypeError: when the class has no `__init__` in its body (a dataclass, say).

@@ -1,6 +1,7 @@
 """What every flow shares: the loop that trains on messages and the loop that generates with them."""
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -34,11 +35,18 @@ class OutputDistribution(Protocol):
 
 
 class GenerationStep(NamedTuple):
-    """One moment of a generation: the time before the message, the beliefs then, what the network made of them."""
+    """One moment of a generation: the time, the beliefs then, and what the network made of them."""
 
     time: float
     params: Params
     output: OutputDistribution
+
+
+class Estimate(NamedTuple):
+    """What the network expected at a time: `OutputDistribution.mean`."""
+
+    time: float
+    mean: Tensor
 
 
 class Flow(Spec, ABC):
@@ -46,6 +54,13 @@ class Flow(Spec, ABC):
 
     Shapes: data `x` is `(batch, *variables)`. Times are `(batch,)`, in [0, 1]; 0 is the prior, 1 nearly
     clean. Losses are `(batch,)`, in nats, summed over the variables of an example.
+
+    Example:
+        >>> from graves_bfn import ContinuousFlow
+        >>> flow: Flow = ContinuousFlow(sigma_1=0.5)
+        >>> beliefs = flow.prior((1, 2))
+        >>> flow.update(beliefs, torch.tensor([[1.0, -1.0]]), alpha=3.0).mean
+        tensor([[ 0.7500, -0.7500]])
     """
 
     @property
@@ -129,6 +144,29 @@ class Flow(Spec, ABC):
         """The shape of the normal noise in one message about data of this shape."""
 
     @abstractmethod
+    def uninformed(self, noise: Tensor, t: float) -> Params:
+        """Beliefs at time t after messages about nothing; where fast samplers start.
+
+        Args:
+            noise: standard normal numbers, `message_noise_shape` of the data's shape.
+            t: the time.
+        """
+
+    @abstractmethod
+    def solve(
+        self, params: Params, now: Estimate, before: Estimate | None, t: float, noise: Tensor | None
+    ) -> Params:
+        """Beliefs at time t by one step of a fast sampler; see `solver_steps`.
+
+        Args:
+            params: beliefs at the time of `now`.
+            now: the estimate made from them.
+            before: the estimate of the step before, for a step of second order.
+            t: the time to go to.
+            noise: as in `uninformed`; None for the ordinary differential equation.
+        """
+
+    @abstractmethod
     def _squared_error(self, x: Tensor, output: Any) -> Tensor:
         """Per variable: the squared distance between the data and what the network expects."""
 
@@ -147,9 +185,7 @@ class Flow(Spec, ABC):
     def _clean_cost(self, x: Tensor, output: Any) -> Tensor:
         """Per variable: -ln p_O(x), the price of the data once all messages have arrived, in nats."""
 
-    def predict(
-        self, network: Network, params: Params, t: Float[Tensor, " batch"]
-    ) -> OutputDistribution:
+    def predict(self, network: Network, params: Params, t: Float[Tensor, " batch"]) -> OutputDistribution:
         """Runs the network on the beliefs and reads its outputs as a distribution over the data."""
         return self.output_distribution(network(self.network_inputs(params), t), params, t)
 
@@ -287,8 +323,7 @@ class Flow(Spec, ABC):
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Draws data of the given shape; arguments as in `generate`. Returns the mode of the last output."""
-        last = None
-        for last in self.generate(
+        steps = self.generate(
             network,
             shape,
             num_steps,
@@ -296,9 +331,8 @@ class Flow(Spec, ABC):
             output_noise=output_noise,
             generator=generator,
             device=device,
-        ):
-            pass
-        assert last is not None
+        )
+        (last,) = deque(steps, maxlen=1)
         return last.output.mode
 
 

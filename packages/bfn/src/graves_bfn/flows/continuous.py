@@ -89,6 +89,16 @@ class ContinuousFlow(GaussianFlow):
         assert isinstance(early, Tensor)
         return Delta(x.masked_fill(early, 0.0))
 
+    def output_noise(
+        self,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """None: a point is certain."""
+        return torch.empty(0, device=device)
+
     def _squared_error(self, x: Tensor, output: Delta) -> Tensor:
         return (x - output.mean).square()
 

@@ -1,14 +1,15 @@
 """Discrete data: beliefs are class probabilities, kept as logits so that no class can vanish for good."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graves_bfn.flows.base import Flow, Real, full_precision, normal_noise
+from graves_bfn.flows.base import Estimate, Flow, Real, full_precision, normal_noise
+from graves_bfn.flows.solver_steps import discrete_correction, discrete_step
 
 MESSAGE_SAMPLES = 10
 """Monte-Carlo messages per example in the n-step loss, as in the authors' code."""
@@ -19,20 +20,25 @@ class Categorical:
     """One of K classes per variable.
 
     Args:
-        log_probabilities: normalised, `(batch, *variables, K)`.
+        logits: up to a constant the logarithms of the probabilities, `(batch, *variables, K)`.
     """
 
-    log_probabilities: Float[Tensor, "batch *variables classes"]
+    logits: Float[Tensor, "batch *variables classes"]
+
+    @property
+    def log_probabilities(self) -> Float[Tensor, "batch *variables classes"]:
+        """ln p of every class."""
+        return self.logits.log_softmax(-1)
 
     @property
     def mean(self) -> Float[Tensor, "batch *variables classes"]:
         """The probabilities."""
-        return self.log_probabilities.exp()
+        return self.logits.softmax(-1)
 
     @property
     def mode(self) -> Int[Tensor, "batch *variables"]:
         """The most probable class."""
-        return self.log_probabilities.argmax(-1)
+        return self.logits.argmax(-1)
 
     def sample(self, noise: Float[Tensor, "batch *variables"]) -> Int[Tensor, "batch *variables"]:
         """Classes by inversion of the distribution function at uniform numbers in [0, 1)."""
@@ -57,8 +63,8 @@ class DiscreteFlow(Flow):
         num_classes: K, at least 2.
         beta_1: beta(1), the accuracy of all messages together. The authors' settings name its square root.
         receiver: what the n-step loss scores a message with. "joint" is the paper's mixture of K normal
-            distributions over the whole message; "factorised" takes the K numbers of a message as independent,
-            as the authors' code does: a looser bound, to compare with published tables.
+            distributions over the whole message; "factorised" takes the K numbers of a message as
+            independent, as the authors' code does: a looser bound, to compare with published tables.
 
     Raises:
         ValueError: when an argument is out of range.
@@ -180,8 +186,8 @@ class DiscreteFlow(Flow):
         """Softmax of the outputs; beliefs and times play no part."""
         outputs = full_precision(outputs)
         if self.num_classes == 2:
-            return Categorical(F.logsigmoid(torch.cat([-outputs, outputs], -1)))
-        return Categorical(outputs.log_softmax(-1))
+            return Categorical(torch.cat([torch.zeros_like(outputs), outputs], -1))
+        return Categorical(outputs)
 
     def output_noise(
         self,
@@ -193,11 +199,31 @@ class DiscreteFlow(Flow):
         """Uniform numbers in [0, 1)."""
         return torch.rand(shape, generator=generator, device=device)
 
+    def uninformed(self, noise: Float[Tensor, "batch *variables classes"], t: float) -> Tensor:
+        """z ~ N(0, beta K I)."""
+        return math.sqrt(self.beta(t) * self.num_classes) * noise
+
+    def solve(
+        self,
+        params: Float[Tensor, "batch *variables classes"],
+        now: Estimate,
+        before: Estimate | None,
+        t: float,
+        noise: Float[Tensor, "batch *variables classes"] | None,
+    ) -> Float[Tensor, "batch *variables classes"]:
+        """A step of the logits."""
+        u_s, u_t = math.sqrt(self.beta(now.time)), math.sqrt(self.beta(t))
+        z = discrete_step(params, now.mean, u_s, u_t, noise)
+        if before is None:
+            return z
+        u = (math.sqrt(self.beta(before.time)), u_s, u_t)
+        return z + discrete_correction(now.mean, before.mean, u, stochastic=noise is not None)
+
     def _squared_error(self, x: Tensor, output: Categorical) -> Tensor:
         # K |e_x - p|^2 without the one-hot e_x
         p = output.mean
-        p_x = p.gather(-1, x.unsqueeze(-1)).squeeze(-1)
-        return self.num_classes * (1 - 2 * p_x + p.square().sum(-1))
+        error = p.scatter_add(-1, x.unsqueeze(-1), p.new_full((1,), -1.0).expand(*x.shape, 1))
+        return self.num_classes * error.square().sum(-1)
 
     def _message_cost(
         self,
@@ -210,7 +236,8 @@ class DiscreteFlow(Flow):
         cost = RECEIVERS[self.receiver]
         draws = [None] * MESSAGE_SAMPLES if sender_noise is None else list(sender_noise)
         messages = (self.send(x, alpha, noise=noise, generator=generator) for noise in draws)
-        total = sum(cost(x, y, output.log_probabilities, alpha) for y in messages)
+        log_p = output.log_probabilities
+        total = sum(cost(x, y, log_p, alpha) for y in messages)
         assert isinstance(total, Tensor)
         return total / len(draws)
 
@@ -224,7 +251,7 @@ def joint_message_cost(
     log_p: Float[Tensor, "batch *variables classes"],
     alpha: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch *variables"]:
-    """ln of sender over receiver density at message y, the receiver sum_k p_k N(alpha (K e_k - 1), alpha K I).
+    """ln of sender over receiver density at y, the receiver being sum_k p_k N(alpha (K e_k - 1), alpha K I).
 
     The quadratic terms cancel and y_x - ln sum_k p_k exp(y_k) remains.
     """

@@ -123,15 +123,17 @@ class DiscretisedFlow(GaussianFlow):
         accuracy = over_variables(alpha, x)
         assert isinstance(accuracy, Tensor)
         noise, weights = _quadrature(x) if sender_noise is None else _equal_weights(sender_noise)
-        pieces = [value.expand_as(x).flatten() for value in (x, output.location, output.std, accuracy)]
+        flat = [value.expand_as(x).flatten() for value in (x, output.location, output.std, accuracy)]
         flat_noise = noise.expand(-1, *x.shape).flatten(1)
         size = max(1, CHUNK // self.num_bins)
-        costs = [
-            _message_kl(*piece, part, weights, self.num_bins)
-            for *piece, part in zip(
-                *[piece.split(size) for piece in pieces], flat_noise.split(size, 1), strict=True
+        costs = []
+        for start in range(0, x.numel(), size):
+            part = slice(start, start + size)
+            some_x, location, std, some_accuracy = (value[part] for value in flat)
+            some_noise = flat_noise[:, part]
+            costs.append(
+                _message_kl(some_x, location, std, some_accuracy, some_noise, weights, self.num_bins)
             )
-        ]
         return torch.cat(costs).reshape(x.shape)
 
     def _clean_cost(self, x: Tensor, output: DiscretisedNormal) -> Tensor:
@@ -169,6 +171,8 @@ def _message_kl(
     cost = torch.zeros_like(x)
     for z, weight in zip(noise, weights, strict=True):
         distance = (x + z * alpha.rsqrt()).unsqueeze(-1) - centres
-        receiver = torch.logsumexp(log_p - 0.5 * alpha.unsqueeze(-1) * distance.square(), -1)
+        scores = torch.addcmul(log_p, alpha.unsqueeze(-1), distance.square(), value=-0.5)
+        top = scores.amax(-1, keepdim=True)
+        receiver = (scores - top).clamp(min=-80).exp().sum(-1).log() + top.squeeze(-1)
         cost = cost - weight * (0.5 * z.square() + receiver)
     return cost

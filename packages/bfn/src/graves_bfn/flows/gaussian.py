@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graves_bfn.flows.base import Flow, Real, normal_noise, over_variables
+from graves_bfn.flows.base import Estimate, Flow, Real, normal_noise, over_variables
+from graves_bfn.flows.solver_steps import gaussian_extrapolation, gaussian_step
 
 T_MIN = 1e-6
-"""Before this time the network's output is not trusted: the formulas divide by gamma(t), which starts at 0."""
+"""Before this time the network's output is not used: the formulas divide by gamma(t), which starts at 0."""
 
 
 class GaussianParams(NamedTuple):
@@ -84,9 +85,7 @@ class GaussianFlow(Flow):
         step: Real = self.sigma_1 ** (-2 * i / n) * signal(1 / n, self.sigma_1)
         return step
 
-    def prior(
-        self, shape: tuple[int, ...], *, device: torch.device | str | None = None
-    ) -> GaussianParams:
+    def prior(self, shape: tuple[int, ...], *, device: torch.device | str | None = None) -> GaussianParams:
         """Standard normal beliefs."""
         ones = (shape[0], *[1] * (len(shape) - 1))
         return GaussianParams(torch.zeros(shape, device=device), torch.ones(ones, device=device))
@@ -149,3 +148,28 @@ class GaussianFlow(Flow):
     ) -> Tensor:
         """Standard normal numbers."""
         return torch.randn(shape, generator=generator, device=device)
+
+    def uninformed(self, noise: Float[Tensor, "batch *variables"], t: float) -> GaussianParams:
+        """mu ~ N(0, gamma (1 - gamma)); rho = 1 + beta(t)."""
+        gamma = signal(t, self.sigma_1)
+        return self._beliefs(math.sqrt(gamma * (1 - gamma)) * noise, t)
+
+    def solve(
+        self,
+        params: GaussianParams,
+        now: Estimate,
+        before: Estimate | None,
+        t: float,
+        noise: Float[Tensor, "batch *variables"] | None,
+    ) -> GaussianParams:
+        """A step of the mean; the precision follows from the time."""
+        gamma_s, gamma_t = signal(now.time, self.sigma_1), signal(t, self.sigma_1)
+        x = now.mean
+        if before is not None:
+            gammas = (signal(before.time, self.sigma_1), gamma_s, gamma_t)
+            x = gaussian_extrapolation(x, before.mean, gammas)
+        return self._beliefs(gaussian_step(params[0], x, gamma_s, gamma_t, noise), t)
+
+    def _beliefs(self, mean: Tensor, t: float) -> GaussianParams:
+        precision = mean.new_full((len(mean), *[1] * (mean.ndim - 1)), 1 + self.beta(t))
+        return GaussianParams(mean, precision)

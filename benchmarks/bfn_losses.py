@@ -1,0 +1,160 @@
+"""Cost of the flows' own mathematics: graves-bfn, the equations written plainly, the authors' released code.
+
+The network costs nothing (it always gives the same outputs), so everything measured is loss and sampler. The
+sides take turns in one process for the times; the memory of one call is the growth of a fresh process.
+"""
+
+import argparse
+import functools
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from parts.bfn_cases import CASES, Case, Side
+from parts.bfn_ours import Ours
+from parts.bfn_plain import plain
+from parts.bfn_released import Released
+from parts.tables import print_table, significant
+from torch import Tensor
+
+AGREEMENT = {False: 1e-3, True: 0.1}
+"""How far losses on the same random numbers may differ; n-step losses of the others are Monte-Carlo."""
+
+
+def sides(case: Case, peer: Path | None) -> dict[str, Side]:
+    """Every implementation at hand, on the same data and network outputs."""
+    torch.manual_seed(0)
+    x, outputs = case.data(), case.outputs()
+    found = {"ours": Ours(case, x, outputs), "plain": plain(case, x, outputs)}
+    return {**found, "released": Released(case, x, outputs, peer)} if peer else found
+
+
+def train(side: Side) -> None:
+    side.outputs.grad = None
+    side.loss().backward()
+
+
+def evaluated(call: Callable[[], object]) -> Callable[[], object]:
+    """The call without a graph."""
+
+    @functools.wraps(call)
+    def run() -> object:
+        with torch.no_grad():
+            return call()
+
+    return run
+
+
+def works(case: Case) -> dict[str, Callable[[Side], object]]:
+    """What is measured for a case, by name."""
+    if case.messages:
+        return {"loss": lambda side: evaluated(side.loss)()}
+    return {
+        "loss, forward and backward": train,
+        "sampling step": lambda side: evaluated(side.step)(),
+        "last sample": lambda side: evaluated(side.final)(),
+    }
+
+
+def agree(case: Case, found: dict[str, Side]) -> bool:
+    """Whether all sides give the same loss on the same random numbers."""
+    losses: list[Tensor] = []
+    for side in found.values():
+        torch.manual_seed(1)
+        losses.append(side.loss().detach())
+    return all(torch.allclose(loss, losses[0], rtol=AGREEMENT[case.messages]) for loss in losses)
+
+
+def milliseconds(work: Callable[[Side], object], found: dict[str, Side], rounds: int) -> dict[str, float]:
+    """The median time of one call of each side over rounds in which they take turns.
+
+    A call that is not timed comes before each that is, because the others' large tensors leave caches and
+    the allocator in a state that would be charged to who comes next.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(rounds):
+        for name, side in found.items():
+            work(side)
+            start = time.perf_counter()
+            work(side)
+            taken[name].append(1e3 * (time.perf_counter() - start))
+    return {name: median(values) for name, values in taken.items()}
+
+
+def peak() -> float:
+    """The most memory that this process has held, in MB.
+
+    `getrusage` would count what the parent held when it started us.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1e3
+    raise RuntimeError("/proc/self/status has no VmHWM")
+
+
+def growth(case: Case, work: str, name: str, peer: Path | None) -> float:
+    """How much one call adds to the peak of this process, in MB, once everything is loaded."""
+    call = works(case)[work]
+    call(sides(replace(case, batch=1, variables=(4,)), peer)[name])
+    side = sides(case, peer)[name]
+    before = peak()
+    call(side)
+    return peak() - before
+
+
+def megabytes(case: Case, work: str, names: Iterable[str], peer: Path | None) -> dict[str, float]:
+    """The memory of one call of each side, each in a process of its own that has done nothing before."""
+    if not Path("/proc/self/status").exists():
+        return {}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "graves_bfn.flows.discretised", "graves_bfn.flows.discrete"])
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        return {name: pool.apply(growth, (case, work, name, peer)) for name in names}
+
+
+def ratio(other: float, ours: float) -> str:
+    return f"{other / ours:.1f}x" if ours else "-"
+
+
+def compare(case: Case, options: argparse.Namespace) -> list[list[str]]:
+    """The rows of one case."""
+    found = sides(case, options.peer)
+    print(f"{case.name()}: losses {'agree' if agree(case, found) else 'DIFFER'}", file=sys.stderr)
+    rows = []
+    for work, call in works(case).items():
+        times = milliseconds(call, found, options.rounds)
+        sizes = megabytes(case, work, found, options.peer) if work.startswith("loss") else {}
+        for unit, values in {"ms": times, "MB": sizes}.items():
+            if values:
+                ratios = [ratio(values[name], values["ours"]) for name in list(values)[1:]]
+                rows.append([f"{case.name()}: {work}, {unit}", *map(significant, values.values()), *ratios])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small batches and few rounds: seconds")
+    parser.add_argument("--rounds", type=int, help="how often the sides take turns (15; 2 with --quick)")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--peer", type=Path, help="a checkout of the authors' code, to measure it as well")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 15)
+    torch.set_num_threads(1)
+    chosen = [CASES[key] for key in options.cases]
+    if options.quick:
+        chosen = [replace(case, batch=1) for case in chosen]
+    names = ["plain", "released"] if options.peer else ["plain"]
+    head = ["median", "graves-bfn", *names, *(f"{name} / ours" for name in names)]
+    print_table(head, [row for case in chosen for row in compare(case, options)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The flows of graves-bfn through their public methods."""
+
+import torch
+from parts.bfn_cases import STEPS, Case
+from torch import Tensor
+
+from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow
+
+
+class Ours:
+    def __init__(self, case: Case, x: Tensor, outputs: Tensor) -> None:
+        if case.kind == "continuous":
+            self.flow = ContinuousFlow(case.accuracy)
+        elif case.kind == "discretised":
+            self.flow = DiscretisedFlow(case.levels, case.accuracy)
+        else:
+            self.flow = DiscreteFlow(case.levels, case.accuracy)
+        self.case, self.x, self.outputs = case, x, outputs
+        self.end = torch.ones(case.batch)
+        self.generation = self.flow.generate(self.network, case.shape, STEPS)
+
+    def network(self, inputs: Tensor, t: Tensor) -> Tensor:
+        return self.outputs
+
+    def loss(self) -> Tensor:
+        if self.case.messages:
+            loss = self.flow.discrete_time_loss(self.network, self.x, STEPS)
+        else:
+            loss = self.flow.continuous_time_loss(self.network, self.x)
+        return loss.mean() / self.x[0].numel()
+
+    def step(self) -> object:
+        return next(self.generation)
+
+    def final(self) -> Tensor:
+        beliefs = self.flow.sample_params(self.x, self.end)
+        return self.flow.predict(self.network, beliefs, self.end).mode
