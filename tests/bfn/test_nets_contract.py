@@ -26,7 +26,7 @@ def vdm_unet(n_in: int, n_out: int, dropout: float) -> BFNNetwork:
 
 
 def convnet(n_in: int, n_out: int, dropout: float) -> BFNNetwork:
-    return BFNConvNet((4, 6, 2), n_in, n_out, width=16, dilations=(1, 7, 14), kernel=7, dropout=dropout)
+    return BFNConvNet((4, 6, 2), n_in, n_out, width=16, dilations=(1, 1), kernel=95, dropout=dropout)
 
 
 def transformer(n_in: int, n_out: int, dropout: float) -> BFNNetwork:
