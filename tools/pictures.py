@@ -8,7 +8,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = {"bfn/digits": ["samples.png", "generation.gif", "strip.png"]}
+SHOWN = {
+    "bfn/digits": ["samples.png", "generation.gif", "strip.png"],
+    "bfn/mnist_small": ["samples.png", "strip.png"],
+}
 
 
 def latest(run: Path, picture: str) -> Path:
