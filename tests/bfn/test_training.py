@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer, seed_everything
 from small_models import MODELS, batch, data
 
 from graves_bfn import BFN, BFNMLP, BFNTransformer, BinaryImages, DiscreteFlow, Tokens
-from graves_core import EMA, DigitsDataModule, ExactResume, MNISTDataModule
+from graves_core import EMA, DigitsDataModule, ExactResume
 from graves_core.testing import assert_exact_resume, assert_safe_checkpoint, assert_same_gradients_ddp
 
 QUIET = {
@@ -75,12 +75,13 @@ def test_logged_numbers_are_the_same_code_length_in_several_units() -> None:
 def test_evaluation_is_repeatable_and_leaves_the_training_stream_alone() -> None:
     model, source = MODELS["binary"](), data("binary")
     trainer = Trainer(limit_val_batches=2, **QUIET)
+    torch.manual_seed(1)
     first = trainer.validate(model, source, verbose=False)
+    torch.manual_seed(2)
     state = torch.get_rng_state()
-    torch.manual_seed(123)
     second = trainer.validate(model, source, verbose=False)
     assert first == second
-    torch.set_rng_state(state)
+    assert torch.get_rng_state().equal(state)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -121,7 +122,7 @@ def test_the_transformer_is_given_its_groups_and_the_scheduler_steps() -> None:
     assert settings["lr_scheduler"]["interval"] == "step"
 
 
-def test_a_network_for_another_flow_or_other_data_is_refused(tmp_path: Path) -> None:
+def test_a_network_for_another_flow_or_other_data_is_refused() -> None:
     with pytest.raises(ValueError, match="network has inputs_per_variable=1, but DiscreteFlow needs 3"):
         BFN(DiscreteFlow(3, 1.0), BFNMLP((4,), 1, 1), Tokens("abc"))
     with pytest.raises(ValueError, match="sample_steps must be at least 1, not 0"):
@@ -134,4 +135,3 @@ def test_a_network_for_another_flow_or_other_data_is_refused(tmp_path: Path) -> 
     wrong_levels = BFN(DiscreteFlow(2, 4.0), BFNMLP((8, 8, 1), 1, 1), BinaryImages())
     with pytest.raises(ValueError, match="levels=256, but the DataModule's values have 17"):
         Trainer(**QUIET).fit(wrong_levels, datamodule=DigitsDataModule())
-    assert MNISTDataModule(data_dir=str(tmp_path)).spec.levels == 256

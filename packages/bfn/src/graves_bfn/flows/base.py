@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -338,6 +338,14 @@ class Flow(Spec, ABC):
 
 def _per_example(values: Float[Tensor, "batch *variables"]) -> Float[Tensor, " batch"]:
     return values.flatten(1).sum(1)
+
+
+@overload
+def over_variables(values: Tensor, like: Tensor) -> Tensor: ...
+
+
+@overload
+def over_variables(values: float | Tensor, like: Tensor) -> float | Tensor: ...
 
 
 def over_variables(values: float | Tensor, like: Tensor) -> float | Tensor:

@@ -101,7 +101,6 @@ class DiscretisedFlow(GaussianFlow):
         noise_mean, log_std = full_precision(outputs).unbind(-1)
         location, scale = data_mean(params[0], noise_mean, t, self.sigma_1)
         early = over_variables(t < T_MIN, location)
-        assert isinstance(early, Tensor)
         std = scale * log_std.clamp(-10, 10).exp()
         return DiscretisedNormal(
             location.masked_fill(early, 0.0),
@@ -121,7 +120,6 @@ class DiscretisedFlow(GaussianFlow):
         generator: torch.Generator | None,
     ) -> Tensor:
         accuracy = over_variables(alpha, x)
-        assert isinstance(accuracy, Tensor)
         noise, weights = _quadrature(x) if sender_noise is None else _equal_weights(sender_noise)
         flat = [value.expand_as(x).flatten() for value in (x, output.location, output.std, accuracy)]
         flat_noise = noise.expand(-1, *x.shape).flatten(1)

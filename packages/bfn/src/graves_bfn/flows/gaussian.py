@@ -47,7 +47,6 @@ def data_mean(
     late = t.clamp(min=T_MIN)
     gamma = signal(late, sigma_1)
     scale = over_variables(torch.sqrt(sigma_1 ** (2 * late) / gamma), mean)
-    assert isinstance(scale, Tensor)
     return mean / over_variables(gamma, mean) - scale * noise, scale
 
 
@@ -128,7 +127,6 @@ class GaussianFlow(Flow):
         gamma, rest = signal(t, self.sigma_1), self.sigma_1 ** (2 * t)
         mean = over_variables(gamma, x) * x + over_variables(torch.sqrt(gamma * rest), x) * noise
         precision = over_variables(1 / rest, x)
-        assert isinstance(precision, Tensor)
         return GaussianParams(mean, precision)
 
     def network_inputs(self, params: GaussianParams) -> Float[Tensor, "batch *variables"]:
