@@ -11,6 +11,8 @@ from graves_core.testing.fake_data import write_fake_data
 
 pytest.importorskip("sklearn")
 NAMES = sorted(name for name in dir(graves_core) if name.endswith("DataModule"))
+TABLES = ["DiabetesDataModule"]
+SEX = {"sex": graves_core.FieldSpec("class", ("sex",), classes=2)}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,8 @@ def make(root):
 
 
 def flat(batch):
+    if isinstance(batch, dict):
+        return torch.cat(list(batch.values()), 1)
     return batch if isinstance(batch, torch.Tensor) else batch[0]
 
 
@@ -39,11 +43,13 @@ def rows(loader):
     return sorted(tuple(row.flatten().tolist()) for batch in loader for row in flat(batch))
 
 
-def test_all_eight_sets_are_public():
+def test_all_ten_sets_are_public():
     assert NAMES == [
         "CIFAR10DataModule",
+        "DiabetesDataModule",
         "DigitsDataModule",
         "EnglishTextDataModule",
+        "EnglishWordsDataModule",
         "FashionMNISTDataModule",
         "MNISTDataModule",
         "OmniglotDataModule",
@@ -52,20 +58,18 @@ def test_all_eight_sets_are_public():
     ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_batches_are_what_the_spec_says(make, name):
-    data = make(name)
+def first_batches(data):
     data.prepare_data()
     data.setup()
-    spec = data.spec
-    for loader in (
-        data.train_dataloader(),
-        data.val_dataloader(),
-        data.test_dataloader(),
-        data.predict_dataloader(),
-    ):
-        batch = next(iter(loader))
-        values = flat(batch)
+    for stage in ("train", "val", "test", "predict"):
+        yield next(iter(getattr(data, f"{stage}_dataloader")()))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(TABLES)))
+def test_batches_are_what_the_spec_says(make, name):
+    data = make(name)
+    for batch in first_batches(data):
+        spec, values = data.spec, flat(batch)
         assert values.dtype == torch.uint8
         assert values.shape[1:] == spec.shape
         assert int(values.max()) < spec.levels
@@ -73,6 +77,18 @@ def test_batches_are_what_the_spec_says(make, name):
             assert batch[1].dtype == torch.int64
             assert batch[1].shape == values.shape[:1]
             assert int(batch[1].max()) < spec.classes
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_batches_of_tables_are_what_the_spec_says(make, name):
+    data = make(name)
+    for batch in first_batches(data):
+        assert list(batch) == list(data.spec.fields)
+        for field, values in zip(data.spec.fields.values(), batch.values(), strict=True):
+            assert values.dtype == (torch.float32 if field.kind == "real" else torch.int64)
+            assert values.shape == (8, len(field.names))
+            low, high = torch.tensor(field.ranges, dtype=values.dtype).T
+            assert ((low <= values) & (values <= high)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -228,11 +244,21 @@ def test_arguments_are_checked_at_construction(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "sound", "shape": (1,), "levels": 2}, "kind must be 'image' or 'text', got 'sound'"),
+        ({"kind": "sound", "shape": (1,), "levels": 2}, "kind must be 'image', 'text' or 'table', got"),
         ({"kind": "image", "shape": (28, 28), "levels": 2}, "shape of kind 'image' takes 3 sizes"),
         ({"kind": "text", "shape": (0,), "levels": 2}, "shape of kind 'text' takes 1 sizes >= 1"),
         ({"kind": "text", "shape": (4,), "levels": 257}, "levels must lie in 2..256, got 257"),
         ({"kind": "text", "shape": (4,), "levels": 3, "symbols": "ab"}, "symbols must be 3 .levels. char"),
+        ({"kind": "text", "shape": (4,)}, "levels must lie in 2..256, got None"),
+        ({"kind": "text", "shape": (4,), "levels": 3, "padding": 3}, "padding must lie in 0..2, got 3"),
+        ({"kind": "image", "shape": (1, 2, 2), "levels": 3, "padding": 0}, "padding must be None for kind"),
+        ({"kind": "table"}, "fields are for kind 'table', which needs some; got .. for 'table'"),
+        (
+            {"kind": "text", "shape": (4,), "levels": 3, "fields": SEX},
+            "fields are for kind 'table', which needs some",
+        ),
+        ({"kind": "table", "shape": (4,), "fields": SEX}, "shape of kind 'table' takes 0 sizes"),
+        ({"kind": "table", "levels": 4, "fields": SEX}, "levels must be None for kind 'table', got 4"),
     ],
 )
 def test_spec_that_contradicts_itself_is_refused(arguments, message):

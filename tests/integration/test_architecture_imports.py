@@ -10,7 +10,7 @@ LIGHT = {"torch", "lightning", "torchmetrics", "numpy", "jaxtyping"}
 MAY_NOT_REACH = {"module": {"data", "callbacks"}, "data": {"module", "callbacks"}, "callbacks": {"data"}}
 LAYERS = {"nets", "layers"}
 UPPER = set(MAY_NOT_REACH)
-CORE_PURE = {"lazy", "spec", "pictures"}
+CORE_PURE = {"lazy", "spec", "pictures", "plots"}
 CORE_UPPER = {"cli", "testing", "__main__"}
 TORCH_FREE = ("graves_core", "graves_core.lazy", "graves_core.__main__", "graves_core.cli")
 
@@ -105,7 +105,7 @@ def test_what_is_imported_at_the_top_is_a_declared_dependency() -> None:
 
 def test_missing_extras_are_named() -> None:
     """Whoever imports a package that only an extra brings tells the user which extra."""
-    extras = {"sklearn": "[digits]", "tensorboard": "[tensorboard]"}
+    extras = {"sklearn": "[digits]", "tensorboard": "[tensorboard]", "matplotlib": "[plots]"}
     missing = [
         f"{module.name} imports {top} and does not name {extra}"
         for module in MODULES

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, SumMetric
 
 from graves_bfn.flows.base import GenerationStep
-from graves_bfn.module import BFN
+from graves_bfn.module.bfn import BFN
 from graves_core.media import log_animation, log_images, log_text
 from graves_core.pictures import image_grid
 

@@ -1,8 +1,11 @@
 from .data import CIFAR10DataModule as CIFAR10DataModule
 from .data import DataSpec as DataSpec
+from .data import DiabetesDataModule as DiabetesDataModule
 from .data import DigitsDataModule as DigitsDataModule
 from .data import EnglishTextDataModule as EnglishTextDataModule
+from .data import EnglishWordsDataModule as EnglishWordsDataModule
 from .data import FashionMNISTDataModule as FashionMNISTDataModule
+from .data import FieldSpec as FieldSpec
 from .data import MNISTDataModule as MNISTDataModule
 from .data import OmniglotDataModule as OmniglotDataModule
 from .data import Text8DataModule as Text8DataModule
@@ -15,6 +18,9 @@ from .media import log_text as log_text
 from .pictures import image_grid as image_grid
 from .pictures import save_gif as save_gif
 from .pictures import save_png as save_png
+from .plots import Curve as Curve
+from .plots import histogram_chart as histogram_chart
+from .plots import line_chart as line_chart
 from .resume import ExactResume as ExactResume
 from .spec import Spec as Spec
 from .spec import build as build

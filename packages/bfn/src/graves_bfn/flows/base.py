@@ -1,37 +1,18 @@
-"""What every flow shares: the loop that trains on messages and the loop that generates with them."""
+"""What every flow is: messages, beliefs, and what samplers ask of them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, overload
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
+from graves_bfn.flows.arrays import Shape
+from graves_bfn.flows.losses import Network, Params, Priced
+from graves_bfn.flows.outputs import OutputDistribution
 from graves_core.spec import Spec
-
-Real = TypeVar("Real", float, Tensor)
-Params: TypeAlias = Any
-"""Beliefs about the data: whatever the flow at hand keeps them in."""
-
-Network = Callable[[Tensor, Tensor], Tensor]
-"""Maps network inputs and times `(batch,)` to outputs `(batch, *variables, outputs_per_variable)`."""
-
-
-class OutputDistribution(Protocol):
-    """What the network believes the data to be, one independent distribution per variable (p_O)."""
-
-    @property
-    def mean(self) -> Tensor:
-        """The expected data; for classes the probabilities, with one more axis."""
-
-    @property
-    def mode(self) -> Tensor:
-        """The most probable data, shape `(batch, *variables)`."""
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Data drawn with the given random numbers; each distribution says which numbers it wants."""
 
 
 class GenerationStep(NamedTuple):
@@ -46,14 +27,15 @@ class Estimate(NamedTuple):
     """What the network expected at a time: `OutputDistribution.mean`."""
 
     time: float
-    mean: Tensor
+    mean: Any
 
 
-class Flow(Spec, ABC):
+class Flow(Priced, Spec):
     """A data type: how its variables are sent with noise, believed in, and scored.
 
     Shapes: data `x` is `(batch, *variables)`. Times are `(batch,)`, in [0, 1]; 0 is the prior, 1 nearly
-    clean. Losses are `(batch,)`, in nats, summed over the variables of an example.
+    clean. Accuracies are a number, one per example `(batch,)`, or with a schedule per variable
+    `(batch, last axis)`. Losses are `(batch,)`, in nats, summed over the variables of an example.
 
     Example:
         >>> from graves_bfn import ContinuousFlow
@@ -65,97 +47,107 @@ class Flow(Spec, ABC):
 
     @property
     @abstractmethod
-    def outputs_per_variable(self) -> int:
+    def outputs_per_variable(self) -> Any:
         """How many numbers the network gives for each variable."""
 
     @property
     @abstractmethod
-    def inputs_per_variable(self) -> int:
+    def inputs_per_variable(self) -> Any:
         """How many numbers the network is given for each variable."""
 
     @abstractmethod
-    def beta(self, t: Real) -> Real:
-        """The accuracy of all messages up to time t together."""
-
-    @abstractmethod
-    def beta_rate(self, t: Real) -> Real:
-        """The derivative of `beta` in t."""
-
-    def alpha(self, i: Real, n: int) -> Real:
-        """The accuracy of message i of n (i counts from 1)."""
-        return self.beta(i / n) - self.beta((i - 1) / n)
-
-    @abstractmethod
-    def prior(self, shape: tuple[int, ...], *, device: torch.device | str | None = None) -> Params:
+    def prior(self, shape: Any, *, device: torch.device | str | None = None) -> Params:
         """The beliefs before any message, for data of this shape (batch first)."""
 
     @abstractmethod
     def send(
         self,
-        x: Tensor,
-        alpha: float | Tensor,
+        x: Any,
+        alpha: Any,
         *,
-        noise: Tensor | None = None,
+        noise: Any = None,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """The sender's noisy message about x at accuracy alpha (a number or one per example)."""
+    ) -> Any:
+        """The sender's noisy message about x at accuracy alpha."""
 
     @abstractmethod
-    def update(self, params: Params, y: Tensor, alpha: float | Tensor) -> Params:
-        """Bayes' rule: the beliefs after message y of accuracy alpha (a number or one per example)."""
+    def update(self, params: Params, y: Any, alpha: Any) -> Params:
+        """Bayes' rule: the beliefs after message y of accuracy alpha."""
 
     @abstractmethod
-    def sample_params(
-        self,
-        x: Tensor,
-        t: Float[Tensor, " batch"],
-        *,
-        noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Params:
-        """Draws the beliefs that messages about x have led to at time t (the flow distribution p_F)."""
-
-    @abstractmethod
-    def network_inputs(self, params: Params) -> Tensor:
+    def network_inputs(self, params: Params) -> Any:
         """What the network sees of the beliefs, without scaling: that is the network's own affair."""
 
     @abstractmethod
-    def expectation(self, params: Params) -> Tensor:
+    def expectation(self, params: Params) -> Any:
         """The data that the beliefs themselves expect, `(batch, *variables)`, for people to look at."""
 
     @abstractmethod
-    def output_distribution(
-        self, outputs: Tensor, params: Params, t: Float[Tensor, " batch"]
-    ) -> OutputDistribution:
+    def point_mean(self, x: Any) -> Any:
+        """Certain data in the form of `OutputDistribution.mean`."""
+
+    @abstractmethod
+    def output_distribution(self, outputs: Any, params: Params, t: Float[Tensor, " batch"]) -> Any:
         """What the network's outputs say about the data, given the beliefs and times it was shown."""
 
     @abstractmethod
     def output_noise(
         self,
-        shape: tuple[int, ...],
+        shape: Any,
         *,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
-    ) -> Tensor:
+    ) -> Any:
         """Random numbers of the kind that this flow's output distribution draws its data with."""
 
     @abstractmethod
-    def message_noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def message_noise_shape(self, shape: Any) -> Any:
         """The shape of the normal noise in one message about data of this shape."""
 
     @abstractmethod
-    def uninformed(self, noise: Tensor, t: float) -> Params:
-        """Beliefs at time t after messages about nothing; where fast samplers start.
+    def message_noise(
+        self,
+        shape: Any,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+    ) -> Any:
+        """Standard normal numbers for one message about data of this shape."""
+
+    @abstractmethod
+    def receive(self, params: Params, x: Any, s: float, t: float, noise: Any) -> Params:
+        """The beliefs at time t after the messages about x that arrive from time s on."""
+
+    @abstractmethod
+    def revealed_output(self, output: Any, x: Any, known: Any) -> OutputDistribution:
+        """What the network says, corrected where the data are known."""
+
+    @abstractmethod
+    def guide(self, unconditional: Any, conditional: Any, scale: float, rescale: float = 0.0) -> Any:
+        """Network outputs for classifier-free guidance: u + scale (c - u).
 
         Args:
-            noise: standard normal numbers, `message_noise_shape` of the data's shape.
-            t: the time.
+            unconditional: u, what the network gives without the condition.
+            conditional: c, what it gives with it.
+            scale: 0 ignores the condition, 1 follows it, more exaggerates.
+            rescale: see `ClassifierFreeGuidance`.
+
+        Raises:
+            ValueError: when `rescale` is not 0 and the outputs are logits of classes.
         """
 
     @abstractmethod
-    def solve(
-        self, params: Params, now: Estimate, before: Estimate | None, t: float, noise: Tensor | None
-    ) -> Params:
+    def beliefs_about(self, mean: Any, t: float, noise: Any) -> Params:
+        """Beliefs at time t after messages about data whose expectation is `mean`; of nothing if it is None.
+
+        Args:
+            mean: `OutputDistribution.mean`, or None.
+            t: the time.
+            noise: as `message_noise` makes it.
+        """
+
+    @abstractmethod
+    def solve(self, params: Params, now: Estimate, before: Estimate | None, t: float, noise: Any) -> Params:
         """Beliefs at time t by one step of a fast sampler; see `solver_steps`.
 
         Args:
@@ -163,166 +155,69 @@ class Flow(Spec, ABC):
             now: the estimate made from them.
             before: the estimate of the step before, for a step of second order.
             t: the time to go to.
-            noise: as in `uninformed`; None for the ordinary differential equation.
+            noise: as `message_noise` makes it; None for the ordinary differential equation.
         """
 
-    @abstractmethod
-    def _squared_error(self, x: Tensor, output: Any) -> Tensor:
-        """Per variable: the squared distance between the data and what the network expects."""
-
-    @abstractmethod
-    def _message_cost(
-        self,
-        x: Tensor,
-        output: Any,
-        alpha: Float[Tensor, " batch"],
-        sender_noise: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Tensor:
-        """Per variable: KL of the sender from the receiver distribution for one message, in nats."""
-
-    @abstractmethod
-    def _clean_cost(self, x: Tensor, output: Any) -> Tensor:
-        """Per variable: -ln p_O(x), the price of the data once all messages have arrived, in nats."""
-
-    def predict(self, network: Network, params: Params, t: Float[Tensor, " batch"]) -> OutputDistribution:
+    def predict(
+        self, network: Network, params: Params, t: Float[Tensor, " batch"], estimate: Any = None
+    ) -> Any:
         """Runs the network on the beliefs and reads its outputs as a distribution over the data."""
-        return self.output_distribution(network(self.network_inputs(params), t), params, t)
+        inputs = self.network_inputs(params)
+        outputs = network(inputs, t) if estimate is None else network(inputs, t, estimate=estimate)
+        return self.output_distribution(outputs, params, t)
 
-    def continuous_time_loss(
-        self,
-        network: Network,
-        x: Shaped[Tensor, "batch *variables"],
-        *,
-        t: Float[Tensor, " batch"] | None = None,
-        noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """L_infinity: the price of infinitely many messages, estimated at one time per example, in nats.
+    @abstractmethod
+    def leaves(self, params: Params) -> tuple[Params, list[Tensor]]:
+        """The beliefs made anew of tensors that record gradients, and those tensors."""
 
-        Args:
-            network: see `Network`.
-            x: the data.
-            t: the times to estimate at; drawn uniformly when not given.
-            noise: standard normal numbers of the flow distribution, as in `sample_params`.
-            generator: the source of what is not given.
-
-        Source: Graves et al. 2023; beta'(t)/2 times the squared error, for any schedule.
-        """
-        if t is None:
-            t = torch.rand(x.shape[0], generator=generator, device=x.device)
-        with torch.no_grad():
-            params = self.sample_params(x, t, noise=noise, generator=generator)
-        output = self.predict(network, params, t)
-        return 0.5 * self.beta_rate(t) * _per_example(self._squared_error(x, output))
-
-    def discrete_time_loss(
-        self,
-        network: Network,
-        x: Shaped[Tensor, "batch *variables"],
-        num_steps: int,
-        *,
-        step: Int[Tensor, " batch"] | None = None,
-        noise: Tensor | None = None,
-        sender_noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """L_n: the price of n messages, estimated from one message per example, in nats.
+    @abstractmethod
+    def nudge(self, params: Params, gradients: list[Tensor], s: float, t: float) -> Params:
+        """Beliefs at time t moved up a gradient: by the variance that the step from s to t adds, times it.
 
         Args:
-            network: see `Network`.
-            x: the data.
-            num_steps: n, the number of messages.
-            step: which message (1 to n) each example is scored on; drawn uniformly when not given.
-            noise: standard normal numbers of the flow distribution, as in `sample_params`.
-            sender_noise: standard normal numbers of the messages, with an axis of Monte-Carlo samples
-                in front; flows that integrate over the message in closed form draw none by themselves.
-            generator: the source of what is not given.
-
-        Raises:
-            ValueError: when `num_steps` is not positive.
+            params: beliefs at time t.
+            gradients: one for each tensor of `leaves` at time s.
+            s: the time before the step.
+            t: the time after it.
         """
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, not {num_steps}")
-        if step is None:
-            step = torch.randint(1, num_steps + 1, x.shape[:1], generator=generator, device=x.device)
-        t = (step - 1) / num_steps
-        alpha = self.alpha(step, num_steps)
-        with torch.no_grad():
-            params = self.sample_params(x, t, noise=noise, generator=generator)
-        output = self.predict(network, params, t)
-        return num_steps * _per_example(self._message_cost(x, output, alpha, sender_noise, generator))
-
-    def reconstruction_loss(
-        self,
-        network: Network,
-        x: Shaped[Tensor, "batch *variables"],
-        *,
-        noise: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """L_r: the price of the clean data after the last message, -ln p_O(x) at t = 1, in nats."""
-        t = torch.ones(x.shape[0], device=x.device)
-        with torch.no_grad():
-            params = self.sample_params(x, t, noise=noise, generator=generator)
-        return _per_example(self._clean_cost(x, self.predict(network, params, t)))
 
     def generate(
         self,
         network: Network,
-        shape: tuple[int, ...],
+        shape: Shape,
         num_steps: int,
         *,
-        noise: Tensor | None = None,
-        output_noise: Tensor | None = None,
+        noise: Any = None,
+        output_noise: Any = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
     ) -> Iterator[GenerationStep]:
-        """Lets the receiver talk to itself, showing every step: `num_steps` messages, one more network call.
+        """Generates with the paper's sampler; see `MessageSampler.generate`."""
+        from graves_bfn.samplers.messages import MessageSampler
 
-        Args:
-            network: see `Network`.
-            shape: the shape of the data to make, batch first.
-            num_steps: how many messages.
-            noise: normal noise of the messages, `(num_steps, *message_noise_shape(shape))`.
-            output_noise: numbers to draw the data with, `(num_steps, *shape)`, as `output_noise` makes them.
-            generator: the source of what is not given.
-            device: where to work.
+        return MessageSampler().generate(
+            self,
+            network,
+            shape,
+            num_steps,
+            noise=noise,
+            output_noise=output_noise,
+            generator=generator,
+            device=device,
+        )
 
-        Raises:
-            ValueError: when `num_steps` is not positive.
-        """
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, not {num_steps}")
-        params = self.prior(shape, device=device)
-        t = torch.empty(shape[0], device=device)
-        for i in range(1, num_steps + 1):
-            output = self.predict(network, params, t.fill_((i - 1) / num_steps))
-            yield GenerationStep((i - 1) / num_steps, params, output)
-            draw = (
-                self.output_noise(shape, generator=generator, device=device)
-                if output_noise is None
-                else output_noise[i - 1]
-            )
-            alpha = self.alpha(float(i), num_steps)
-            message_noise = None if noise is None else noise[i - 1]
-            y = self.send(output.sample(draw), alpha, noise=message_noise, generator=generator)
-            params = self.update(params, y, alpha)
-        yield GenerationStep(1.0, params, self.predict(network, params, t.fill_(1.0)))
-
-    @torch.no_grad()
     def sample(
         self,
         network: Network,
-        shape: tuple[int, ...],
+        shape: Shape,
         num_steps: int,
         *,
-        noise: Tensor | None = None,
-        output_noise: Tensor | None = None,
+        noise: Any = None,
+        output_noise: Any = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Draws data of the given shape; arguments as in `generate`. Returns the mode of the last output."""
+    ) -> Any:
+        """Draws data with the paper's sampler, the mode of the last output; arguments as in `generate`."""
         steps = self.generate(
             network,
             shape,
@@ -334,45 +229,3 @@ class Flow(Spec, ABC):
         )
         (last,) = deque(steps, maxlen=1)
         return last.output.mode
-
-
-def _per_example(values: Float[Tensor, "batch *variables"]) -> Float[Tensor, " batch"]:
-    return values.flatten(1).sum(1)
-
-
-@overload
-def over_variables(values: Tensor, like: Tensor) -> Tensor: ...
-
-
-@overload
-def over_variables(values: float | Tensor, like: Tensor) -> float | Tensor: ...
-
-
-def over_variables(values: float | Tensor, like: Tensor) -> float | Tensor:
-    """Gives one value per example the trailing axes that it needs to broadcast over `like`."""
-    if isinstance(values, Tensor) and values.ndim == 1:
-        return values.reshape(-1, *[1] * (like.ndim - 1))
-    return values
-
-
-def full_precision(outputs: Tensor) -> Tensor:
-    """Network outputs as float32 at least: under autocast they come in half precision."""
-    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
-
-
-def normal_noise(
-    shape: tuple[int, ...] | torch.Size,
-    noise: Tensor | None,
-    generator: torch.Generator | None,
-    device: torch.device,
-) -> Tensor:
-    """The given noise after a check of its shape, or fresh standard normal numbers.
-
-    Raises:
-        ValueError: when the given noise has another shape.
-    """
-    if noise is None:
-        return torch.randn(shape, generator=generator, device=device)
-    if noise.shape != torch.Size(shape):
-        raise ValueError(f"noise must have shape {tuple(shape)}, not {tuple(noise.shape)}")
-    return noise

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
-from graves_bfn.flows.base import full_precision, over_variables
+from graves_bfn.flows.arrays import beside, full_precision, over_variables
 from graves_bfn.flows.bins import log_bin_probability
-from graves_bfn.flows.gaussian import T_MIN, GaussianFlow, GaussianParams, data_mean
+from graves_bfn.flows.gaussian import GaussianFlow, GaussianParams
+from graves_bfn.flows.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Delta:
         """The point; the noise is not needed."""
         return self.mean
 
+    def tempered(self, temperature: float) -> "Delta":
+        """The point: what is certain stays so."""
+        return self
+
 
 class ContinuousFlow(GaussianFlow):
     """Bayesian flow for real-valued data. Source: Graves et al. 2023, section 4.
@@ -36,14 +42,16 @@ class ContinuousFlow(GaussianFlow):
     a grid of bins such as pixels, the probability of the bin under that normal.
 
     Args:
-        sigma_1: standard deviation of the beliefs once all messages have arrived, in (0, 1).
+        sigma_1: standard deviation of the beliefs once all messages have arrived, in (0, 1), on the paper's
+            schedule.
         bounds: range of the data; the predicted data are clipped to it. None when it has no bounds.
         num_bins: number of equal bins on [-1, 1] if the data are bin centres; None for real numbers.
         reconstruction_std: standard deviation for the reconstruction loss; `sigma_1` by default. The
             authors use 0.7 `sigma_1` for 16 bins.
+        schedule: another schedule, in the place of `sigma_1`.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: when an argument is out of range, or not just one of `sigma_1` and `schedule` is given.
 
     Example:
         >>> flow = ContinuousFlow(sigma_1=0.1)
@@ -54,12 +62,13 @@ class ContinuousFlow(GaussianFlow):
 
     def __init__(
         self,
-        sigma_1: float,
+        sigma_1: float | None = None,
         bounds: tuple[float, float] | None = (-1.0, 1.0),
         num_bins: int | None = None,
         reconstruction_std: float | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        super().__init__(sigma_1)
+        super().__init__(sigma_1, schedule)
         if bounds is not None and not bounds[0] < bounds[1]:
             raise ValueError(f"bounds must be (low, high) with low < high, not {bounds}")
         if num_bins is not None and num_bins < 2:
@@ -68,7 +77,7 @@ class ContinuousFlow(GaussianFlow):
             raise ValueError(f"reconstruction_std must be positive, not {reconstruction_std}")
         self.bounds = bounds
         self.num_bins = num_bins
-        self.reconstruction_std = sigma_1 if reconstruction_std is None else reconstruction_std
+        self.reconstruction_std = self.sigma_1 if reconstruction_std is None else reconstruction_std
 
     @property
     def outputs_per_variable(self) -> int:
@@ -82,11 +91,12 @@ class ContinuousFlow(GaussianFlow):
         t: Float[Tensor, " batch"],
     ) -> Delta:
         """The data implied by the predicted noise, clipped to the bounds; 0 before `T_MIN`."""
-        x, _ = data_mean(params[0], full_precision(outputs).squeeze(-1), t, self.sigma_1)
-        if self.bounds is not None:
-            x = x.clamp(*self.bounds)
-        early = over_variables(t < T_MIN, x)
-        return Delta(x.masked_fill(early, 0.0))
+        x, _ = self._data_mean(params[0], full_precision(outputs).squeeze(-1), t)
+        return Delta(x if self.bounds is None else x.clamp(*self.bounds))
+
+    def estimate_inputs(self, output: Delta) -> Float[Tensor, "batch *variables"]:
+        """The point."""
+        return output.mean
 
     def output_noise(
         self,
@@ -99,20 +109,20 @@ class ContinuousFlow(GaussianFlow):
         return torch.empty(0, device=device)
 
     def _squared_error(self, x: Tensor, output: Delta) -> Tensor:
-        return (x - output.mean).square()
+        return functional.mse_loss(output.mean, x.to(output.mean), reduction="none")
 
     def _message_cost(
         self,
         x: Tensor,
         output: Delta,
-        alpha: Float[Tensor, " batch"],
+        alpha: Tensor,
         sender_noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        return 0.5 * over_variables(alpha, x) * self._squared_error(x, output)
+        return 0.5 * over_variables(alpha, x.ndim) * self._squared_error(x, output)
 
     def _clean_cost(self, x: Tensor, output: Delta) -> Tensor:
-        std = self.reconstruction_std
+        std = torch.as_tensor(beside(over_variables(self.reconstruction_std, x.ndim), output.mean))
         if self.num_bins is not None:
-            return -log_bin_probability(x, output.mean, torch.full_like(x, std), self.num_bins)
-        return self._squared_error(x, output) / (2 * std**2) + 0.5 * math.log(2 * math.pi * std**2)
+            return -log_bin_probability(x, output.mean, std.to(x).expand_as(x), self.num_bins)
+        return self._squared_error(x, output) / (2 * std**2) + 0.5 * torch.log(2 * math.pi * std**2)

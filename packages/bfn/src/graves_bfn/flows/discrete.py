@@ -1,18 +1,23 @@
 """Discrete data: beliefs are class probabilities, kept as logits so that no class can vanish for good."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from graves_bfn.flows.base import Estimate, Flow, Real, full_precision, normal_noise
+from graves_bfn.flows.arrays import beside, full_precision, normal_noise, over_classes, over_variables
+from graves_bfn.flows.base import Estimate
+from graves_bfn.flows.schedules import QuadraticSchedule, Schedule, one_schedule
+from graves_bfn.flows.single import SingleFlow
 from graves_bfn.flows.solver_steps import discrete_correction, discrete_step
 
 MESSAGE_SAMPLES = 10
 """Monte-Carlo messages per example in the n-step loss, as in the authors' code."""
+
+CERTAIN = 60.0
+"""Logit of a known class; the others have 0, and probabilities of e^-60."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,12 @@ class Categorical:
         """ln p(x) per variable."""
         return self.log_probabilities.gather(-1, x.unsqueeze(-1)).squeeze(-1)
 
+    def tempered(self, temperature: float) -> "Categorical":
+        """The logits divided by the temperature."""
+        return Categorical(self.logits / temperature)
 
-class DiscreteFlow(Flow):
+
+class DiscreteFlow(SingleFlow):
     """Bayesian flow for classes; data are integers 0 to K-1. Source: Graves et al. 2023, section 6.
 
     Beliefs are logits z, `(batch, *variables, K)`, with class probabilities theta = softmax(z). The network
@@ -61,13 +70,15 @@ class DiscreteFlow(Flow):
 
     Args:
         num_classes: K, at least 2.
-        beta_1: beta(1), the accuracy of all messages together. The authors' settings name its square root.
+        beta_1: beta(1), the accuracy of all messages together, on the paper's schedule. The authors'
+            settings name its square root.
         receiver: what the n-step loss scores a message with. "joint" is the paper's mixture of K normal
             distributions over the whole message; "factorised" takes the K numbers of a message as
             independent, as the authors' code does: a looser bound, to compare with published tables.
+        schedule: another schedule, in the place of `beta_1`.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: when an argument is out of range, or not just one of `beta_1` and `schedule` is given.
 
     Example:
         >>> flow = DiscreteFlow(num_classes=3, beta_1=2.0)
@@ -78,17 +89,24 @@ class DiscreteFlow(Flow):
     """
 
     def __init__(
-        self, num_classes: int, beta_1: float, receiver: Literal["joint", "factorised"] = "joint"
+        self,
+        num_classes: int,
+        beta_1: float | None = None,
+        receiver: Literal["joint", "factorised"] = "joint",
+        schedule: Schedule | None = None,
     ) -> None:
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2, not {num_classes}")
-        if not beta_1 > 0:
-            raise ValueError(f"beta_1 must be positive, not {beta_1}")
         if receiver not in RECEIVERS:
             raise ValueError(f"receiver must be one of {sorted(RECEIVERS)}, not {receiver!r}")
+        super().__init__(one_schedule("beta_1", beta_1, schedule, QuadraticSchedule))
         self.receiver = receiver
         self.num_classes = num_classes
-        self.beta_1 = beta_1
+
+    @property
+    def beta_1(self) -> float | Tensor:
+        """beta(1); `(1, last axis)` with a schedule per variable."""
+        return self.beta(1.0)
 
     @property
     def outputs_per_variable(self) -> int:
@@ -99,19 +117,6 @@ class DiscreteFlow(Flow):
     def inputs_per_variable(self) -> int:
         """One probability per class; a single one for two classes."""
         return self.outputs_per_variable
-
-    def beta(self, t: Real) -> Real:
-        """beta(t) = beta(1) t^2."""
-        value: Real = self.beta_1 * t**2
-        return value
-
-    def beta_rate(self, t: Real) -> Real:
-        """beta'(t) = 2 beta(1) t."""
-        return 2 * self.beta_1 * t
-
-    def alpha(self, i: Real, n: int) -> Real:
-        """alpha_i = beta(1) (2i - 1)/n^2."""
-        return self.beta_1 * (2 * i - 1) / n**2
 
     def prior(self, shape: tuple[int, ...], *, device: torch.device | str | None = None) -> Tensor:
         """Every class equally probable."""
@@ -133,9 +138,9 @@ class DiscreteFlow(Flow):
         noise = normal_noise((*x.shape, self.num_classes), noise, generator, x.device)
         if not isinstance(alpha, Tensor):  # filled on the device: copying a number there would wait for it
             alpha = torch.full((1,), alpha, dtype=noise.dtype, device=x.device)
-        alpha = alpha.reshape(-1, *[1] * (noise.ndim - 1))
-        y = torch.addcmul(-alpha, torch.sqrt(alpha * self.num_classes), noise)
-        peak = (alpha * self.num_classes).expand(*noise.shape[:-1], 1).to(y.dtype)
+        accuracy = over_classes(alpha, noise.ndim).to(noise, non_blocking=True)
+        y = torch.addcmul(-accuracy, torch.sqrt(accuracy * self.num_classes), noise)
+        peak = (accuracy * self.num_classes).expand(*x.shape, 1).to(y.dtype)
         return y.scatter_add_(-1, x.unsqueeze(-1), peak)
 
     def update(
@@ -178,6 +183,24 @@ class DiscreteFlow(Flow):
             return torch.sigmoid(params[..., 1] - params[..., 0])
         return params.argmax(-1)
 
+    def estimate_inputs(self, output: Categorical) -> Float[Tensor, "batch *variables inputs"]:
+        """The probabilities; for two classes that of class 0."""
+        return output.mean[..., :1] if self.num_classes == 2 else output.mean
+
+    def reveal(
+        self,
+        params: Float[Tensor, "batch *variables classes"],
+        x: Int[Tensor, "batch *variables"],
+        known: Bool[Tensor, "batch *variables"],
+    ) -> Float[Tensor, "batch *variables classes"]:
+        """Logits that leave no doubt where the data are known."""
+        return torch.where(known.unsqueeze(-1), CERTAIN * self.point_mean(x).to(params), params)
+
+    def point_mean(self, x: Int[Tensor, "batch *variables"]) -> Float[Tensor, "batch *variables classes"]:
+        """One-hot vectors."""
+        classes = torch.arange(self.num_classes, device=x.device)
+        return (x.unsqueeze(-1) == classes).to(torch.get_default_dtype())
+
     def output_distribution(
         self,
         outputs: Float[Tensor, "batch *variables outputs"],
@@ -200,9 +223,16 @@ class DiscreteFlow(Flow):
         """Uniform numbers in [0, 1)."""
         return torch.rand(shape, generator=generator, device=device)
 
-    def uninformed(self, noise: Float[Tensor, "batch *variables classes"], t: float) -> Tensor:
-        """z ~ N(0, beta K I)."""
-        return math.sqrt(self.beta(t) * self.num_classes) * noise
+    def beliefs_about(
+        self,
+        mean: Float[Tensor, "batch *variables classes"] | None,
+        t: float,
+        noise: Float[Tensor, "batch *variables classes"],
+    ) -> Float[Tensor, "batch *variables classes"]:
+        """z ~ N(beta (K mean - 1), beta K I)."""
+        beta = self._over_classes(self.beta(t), noise)
+        beliefs = (beta * self.num_classes) ** 0.5 * noise
+        return beliefs if mean is None else beliefs + beta * (self.num_classes * mean - 1)
 
     def solve(
         self,
@@ -213,12 +243,43 @@ class DiscreteFlow(Flow):
         noise: Float[Tensor, "batch *variables classes"] | None,
     ) -> Float[Tensor, "batch *variables classes"]:
         """A step of the logits."""
-        u_s, u_t = math.sqrt(self.beta(now.time)), math.sqrt(self.beta(t))
+        times = [t, now.time] if before is None else [t, now.time, before.time]
+        u_t, u_s, *earlier = (self._over_classes(self.beta(time), params) ** 0.5 for time in times)
         z = discrete_step(params, now.mean, u_s, u_t, noise)
         if before is None:
             return z
-        u = (math.sqrt(self.beta(before.time)), u_s, u_t)
+        u = (earlier[0], u_s, u_t)
         return z + discrete_correction(now.mean, before.mean, u, stochastic=noise is not None)
+
+    def guide(
+        self,
+        unconditional: Float[Tensor, "batch *variables outputs"],
+        conditional: Float[Tensor, "batch *variables outputs"],
+        scale: float,
+        rescale: float = 0.0,
+    ) -> Float[Tensor, "batch *variables outputs"]:
+        """Logits u + scale (c - u).
+
+        Raises:
+            ValueError: when `rescale` is not 0.
+        """
+        if rescale:
+            raise ValueError(f"rescale must be 0 for classes, not {rescale}")
+        guided: Tensor = super().guide(unconditional, conditional, scale)
+        return guided
+
+    def leaves(self, params: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits."""
+        z = params.detach().requires_grad_()
+        return z, [z]
+
+    def nudge(self, params: Tensor, gradients: list[Tensor], s: float, t: float) -> Tensor:
+        """z += K (beta(t) - beta(s)) grad."""
+        alpha = self._over_classes(self.beta(t) - self.beta(s), params)
+        return params + self.num_classes * alpha * gradients[0]
+
+    def _over_classes(self, value: float | Tensor, like: Tensor) -> float | Tensor:
+        return beside(over_classes(value, like.ndim), like)
 
     def _squared_error(self, x: Tensor, output: Categorical) -> Tensor:
         # K |e_x - p|^2 without the one-hot e_x
@@ -230,7 +291,7 @@ class DiscreteFlow(Flow):
         self,
         x: Tensor,
         output: Categorical,
-        alpha: Float[Tensor, " batch"],
+        alpha: Tensor,
         sender_noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
@@ -250,7 +311,7 @@ def joint_message_cost(
     x: Int[Tensor, "batch *variables"],
     y: Float[Tensor, "batch *variables classes"],
     log_p: Float[Tensor, "batch *variables classes"],
-    alpha: Float[Tensor, " batch"],
+    alpha: Tensor,
 ) -> Float[Tensor, "batch *variables"]:
     """ln of sender over receiver density at y, the receiver being sum_k p_k N(alpha (K e_k - 1), alpha K I).
 
@@ -264,13 +325,13 @@ def factorised_message_cost(
     x: Int[Tensor, "batch *variables"],
     y: Float[Tensor, "batch *variables classes"],
     log_p: Float[Tensor, "batch *variables classes"],
-    alpha: Float[Tensor, " batch"],
+    alpha: Tensor,
 ) -> Float[Tensor, "batch *variables"]:
     """The same with a receiver that mixes two normal distributions in each of the K numbers by itself.
 
     In units of the density around -alpha, the one around alpha (K - 1) is exp(y + alpha - alpha K/2).
     """
-    accuracy = alpha.reshape(-1, *[1] * (y.ndim - 1))
+    accuracy = over_variables(alpha, y.ndim - 1).unsqueeze(-1)
     ratio = y + accuracy * (1 - y.shape[-1] / 2)
     log_rest = torch.log(-torch.expm1(log_p.clamp(max=-1e-7)))
     receiver = torch.logaddexp(log_p + ratio, log_rest).sum(-1)

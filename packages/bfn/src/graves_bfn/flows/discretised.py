@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graves_bfn.flows.base import full_precision, over_variables
+from graves_bfn.flows.arrays import full_precision, over_variables
 from graves_bfn.flows.bins import (
     bin_centre,
     expected_centre,
@@ -16,7 +16,8 @@ from graves_bfn.flows.bins import (
     mode_bin,
     quantise,
 )
-from graves_bfn.flows.gaussian import T_MIN, GaussianFlow, GaussianParams, data_mean
+from graves_bfn.flows.gaussian import T_MIN, GaussianFlow, GaussianParams
+from graves_bfn.flows.schedules import Schedule
 
 STD_RANGE = (1e-3, 10.0)
 """The output's standard deviation is held in this range, as in the authors' code."""
@@ -55,6 +56,10 @@ class DiscretisedNormal:
         """ln p of the bins that x falls into."""
         return log_bin_probability(x, self.location, self.std, self.num_bins)
 
+    def tempered(self, temperature: float) -> "DiscretisedNormal":
+        """The normal distribution before the cut, with sqrt(temperature) times its deviation."""
+        return DiscretisedNormal(self.location, self.std * math.sqrt(temperature), self.num_bins)
+
 
 class DiscretisedFlow(GaussianFlow):
     """Bayesian flow for real values on a grid of bins. Source: Graves et al. 2023, section 5.
@@ -64,10 +69,12 @@ class DiscretisedFlow(GaussianFlow):
 
     Args:
         num_bins: K, at least 2.
-        sigma_1: standard deviation of the beliefs once all messages have arrived, in (0, 1).
+        sigma_1: standard deviation of the beliefs once all messages have arrived, in (0, 1), on the paper's
+            schedule.
+        schedule: another schedule, in the place of `sigma_1`.
 
     Raises:
-        ValueError: when an argument is out of range.
+        ValueError: when an argument is out of range, or not just one of `sigma_1` and `schedule` is given.
 
     Example:
         >>> flow = DiscretisedFlow(num_bins=16, sigma_1=0.03)
@@ -76,8 +83,8 @@ class DiscretisedFlow(GaussianFlow):
         torch.Size([4])
     """
 
-    def __init__(self, num_bins: int, sigma_1: float) -> None:
-        super().__init__(sigma_1)
+    def __init__(self, num_bins: int, sigma_1: float | None = None, schedule: Schedule | None = None) -> None:
+        super().__init__(sigma_1, schedule)
         if num_bins < 2:
             raise ValueError(f"num_bins must be at least 2, not {num_bins}")
         self.num_bins = num_bins
@@ -99,14 +106,25 @@ class DiscretisedFlow(GaussianFlow):
     ) -> DiscretisedNormal:
         """The distribution of the data implied by that of the noise; standard normal before `T_MIN`."""
         noise_mean, log_std = full_precision(outputs).unbind(-1)
-        location, scale = data_mean(params[0], noise_mean, t, self.sigma_1)
-        early = over_variables(t < T_MIN, location)
+        location, scale = self._data_mean(params[0], noise_mean, t)
         std = scale * log_std.clamp(-10, 10).exp()
-        return DiscretisedNormal(
-            location.masked_fill(early, 0.0),
-            std.masked_fill(early, 1.0).clamp(*STD_RANGE),
-            self.num_bins,
-        )
+        std = std.masked_fill(over_variables(t < T_MIN, location.ndim), 1.0).clamp(*STD_RANGE)
+        return DiscretisedNormal(location, std, self.num_bins)
+
+    def estimate_inputs(self, output: DiscretisedNormal) -> Float[Tensor, "batch *variables"]:
+        """The expected bin centre."""
+        return output.mean
+
+    def guide(
+        self,
+        unconditional: Float[Tensor, "batch *variables 2"],
+        conditional: Float[Tensor, "batch *variables 2"],
+        scale: float,
+        rescale: float = 0.0,
+    ) -> Float[Tensor, "batch *variables 2"]:
+        """The means as everywhere; the deviations are those under the condition."""
+        means = super().guide(unconditional[..., :1], conditional[..., :1], scale, rescale)
+        return torch.cat([means, conditional[..., 1:]], -1)
 
     def _squared_error(self, x: Tensor, output: DiscretisedNormal) -> Tensor:
         return (x - output.mean).square()
@@ -115,11 +133,11 @@ class DiscretisedFlow(GaussianFlow):
         self,
         x: Tensor,
         output: DiscretisedNormal,
-        alpha: Float[Tensor, " batch"],
+        alpha: Tensor,
         sender_noise: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
-        accuracy = over_variables(alpha, x)
+        accuracy = over_variables(alpha, x.ndim)
         noise, weights = _quadrature(x) if sender_noise is None else _equal_weights(sender_noise)
         flat = [value.expand_as(x).flatten() for value in (x, output.location, output.std, accuracy)]
         flat_noise = noise.expand(-1, *x.shape).flatten(1)

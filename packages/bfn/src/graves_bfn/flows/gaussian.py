@@ -1,17 +1,19 @@
 """Real-valued beliefs: each variable is believed to be normal, and messages are normal around it."""
 
-import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from graves_bfn.flows.base import Estimate, Flow, Real, normal_noise, over_variables
+from graves_bfn.flows.arrays import beside, normal_noise, over_variables
+from graves_bfn.flows.base import Estimate
+from graves_bfn.flows.schedules import ExponentialSchedule, Schedule, one_schedule
+from graves_bfn.flows.single import SingleFlow
 from graves_bfn.flows.solver_steps import gaussian_extrapolation, gaussian_step
 
 T_MIN = 1e-6
-"""Before this time the network's output is not used: the formulas divide by gamma(t), which starts at 0."""
+"""Before this time the network's output is not used: the formulas divide by beta(t), which starts at 0."""
 
 
 class GaussianParams(NamedTuple):
@@ -21,68 +23,33 @@ class GaussianParams(NamedTuple):
     precision: Tensor
 
 
-def expm1(x: Real) -> Real:
-    """exp(x) - 1 without cancellation, for numbers and tensors."""
-    return torch.expm1(x) if isinstance(x, Tensor) else math.expm1(x)
-
-
-def signal(t: Real, sigma_1: float) -> Real:
-    """gamma(t) = beta/(1 + beta) = 1 - sigma_1^(2t): how much of the data the mean of the beliefs holds."""
-    return -expm1(2 * math.log(sigma_1) * t)
-
-
-def data_mean(
-    mean: Float[Tensor, "batch *variables"],
-    noise: Float[Tensor, "batch *variables"],
-    t: Float[Tensor, " batch"],
-    sigma_1: float,
-) -> tuple[Float[Tensor, "batch *variables"], Float[Tensor, "batch *ones"]]:
-    """The data that beliefs and predicted noise imply, and the scale of that noise.
-
-    x = mu/gamma - sqrt((1 - gamma)/gamma) eps. Times before `T_MIN` are treated as `T_MIN`; callers
-    overrule the result there.
-
-    Source: Graves et al. 2023, section 4.4.
-    """
-    late = t.clamp(min=T_MIN)
-    gamma = signal(late, sigma_1)
-    scale = over_variables(torch.sqrt(sigma_1 ** (2 * late) / gamma), mean)
-    return mean / over_variables(gamma, mean) - scale * noise, scale
-
-
-class GaussianFlow(Flow):
+class GaussianFlow(SingleFlow):
     """The part that continuous and discretised data share. Source: Graves et al. 2023, section 4.
 
+    With the precision rho = 1 + beta and the signal gamma = beta/(1 + beta).
+
     Args:
-        sigma_1: standard deviation of the beliefs once all messages have arrived, in (0, 1).
+        sigma_1: standard deviation of the beliefs once all messages have arrived, in (0, 1), on the paper's
+            schedule.
+        schedule: another schedule, in the place of `sigma_1`.
 
     Raises:
-        ValueError: when `sigma_1` is out of range.
+        ValueError: when `sigma_1` is out of range, or not just one of the two is given.
     """
 
-    def __init__(self, sigma_1: float) -> None:
-        if not 0 < sigma_1 < 1:
-            raise ValueError(f"sigma_1 must lie in (0, 1), not {sigma_1}")
-        self.sigma_1 = sigma_1
+    def __init__(self, sigma_1: float | None, schedule: Schedule | None = None) -> None:
+        super().__init__(one_schedule("sigma_1", sigma_1, schedule, ExponentialSchedule))
+
+    @property
+    def sigma_1(self) -> float | Tensor:
+        """Standard deviation of the beliefs at t = 1; `(1, last axis)` with a schedule per variable."""
+        std: float | Tensor = (1 + self.beta(1.0)) ** -0.5
+        return std
 
     @property
     def inputs_per_variable(self) -> int:
         """One: the mean of the beliefs. Their precision is a function of the time."""
         return 1
-
-    def beta(self, t: Real) -> Real:
-        """beta(t) = sigma_1^(-2t) - 1."""
-        return expm1(-2 * math.log(self.sigma_1) * t)
-
-    def beta_rate(self, t: Real) -> Real:
-        """beta'(t) = -2 ln(sigma_1) sigma_1^(-2t)."""
-        rate: Real = -2 * math.log(self.sigma_1) * self.sigma_1 ** (-2 * t)
-        return rate
-
-    def alpha(self, i: Real, n: int) -> Real:
-        """alpha_i = sigma_1^(-2i/n) (1 - sigma_1^(2/n))."""
-        step: Real = self.sigma_1 ** (-2 * i / n) * signal(1 / n, self.sigma_1)
-        return step
 
     def prior(self, shape: tuple[int, ...], *, device: torch.device | str | None = None) -> GaussianParams:
         """Standard normal beliefs."""
@@ -103,16 +70,19 @@ class GaussianFlow(Flow):
     ) -> Float[Tensor, "batch *variables"]:
         """y ~ N(x, 1/alpha)."""
         noise = normal_noise(x.shape, noise, generator, x.device)
-        return x + over_variables(alpha**-0.5, x) * noise
+        if not isinstance(alpha, Tensor):
+            return torch.add(x, noise, alpha=alpha**-0.5)
+        return x + beside(over_variables(alpha, x.ndim) ** -0.5, x) * noise
 
     def update(
         self, params: tuple[Tensor, Tensor], y: Float[Tensor, "batch *variables"], alpha: float | Tensor
     ) -> GaussianParams:
         """rho' = rho + alpha; mu' = (rho mu + alpha y)/rho'. Takes any pair of mean and precision."""
         mean, precision = params
-        alpha = over_variables(alpha, mean)
+        alpha = beside(over_variables(alpha, mean.ndim), precision)
         updated = precision + alpha
-        return GaussianParams(mean + alpha / updated * (y - mean), updated)
+        weight = (alpha / updated).to(torch.promote_types(mean.dtype, y.dtype))
+        return GaussianParams(torch.lerp(mean.to(weight), y.to(weight), weight), updated)
 
     def sample_params(
         self,
@@ -124,9 +94,9 @@ class GaussianFlow(Flow):
     ) -> GaussianParams:
         """mu ~ N(gamma x, gamma (1 - gamma)); rho = 1 + beta(t)."""
         noise = normal_noise(x.shape, noise, generator, x.device)
-        gamma, rest = signal(t, self.sigma_1), self.sigma_1 ** (2 * t)
-        mean = over_variables(gamma, x) * x + over_variables(torch.sqrt(gamma * rest), x) * noise
-        precision = over_variables(1 / rest, x)
+        beta = over_variables(self.beta(t), x.ndim)
+        precision = 1 + beta
+        mean = torch.addcmul(x * (beta / precision), noise, beta.sqrt() / precision)
         return GaussianParams(mean, precision)
 
     def network_inputs(self, params: GaussianParams) -> Float[Tensor, "batch *variables"]:
@@ -136,6 +106,19 @@ class GaussianFlow(Flow):
     def expectation(self, params: GaussianParams) -> Float[Tensor, "batch *variables"]:
         """The mean of the beliefs."""
         return params[0]
+
+    def reveal(
+        self,
+        params: GaussianParams,
+        x: Float[Tensor, "batch *variables"],
+        known: Bool[Tensor, "batch *variables"],
+    ) -> GaussianParams:
+        """The data as means where they are known; the precision stays that of the time."""
+        return GaussianParams(torch.where(known, x.to(params[0]), params[0]), params[1])
+
+    def point_mean(self, x: Float[Tensor, "batch *variables"]) -> Float[Tensor, "batch *variables"]:
+        """The data themselves."""
+        return x
 
     def output_noise(
         self,
@@ -147,10 +130,18 @@ class GaussianFlow(Flow):
         """Standard normal numbers."""
         return torch.randn(shape, generator=generator, device=device)
 
-    def uninformed(self, noise: Float[Tensor, "batch *variables"], t: float) -> GaussianParams:
-        """mu ~ N(0, gamma (1 - gamma)); rho = 1 + beta(t)."""
-        gamma = signal(t, self.sigma_1)
-        return self._beliefs(math.sqrt(gamma * (1 - gamma)) * noise, t)
+    def beliefs_about(
+        self,
+        mean: Float[Tensor, "batch *variables"] | None,
+        t: float,
+        noise: Float[Tensor, "batch *variables"],
+    ) -> GaussianParams:
+        """mu ~ N(gamma mean, gamma (1 - gamma)); rho = 1 + beta(t)."""
+        beta = self.beta(t)
+        beliefs = beside(beta**0.5 / (1 + beta), noise) * noise
+        if mean is not None:
+            beliefs = beliefs + beside(beta / (1 + beta), noise) * mean
+        return self._beliefs(beliefs, beta)
 
     def solve(
         self,
@@ -161,13 +152,56 @@ class GaussianFlow(Flow):
         noise: Float[Tensor, "batch *variables"] | None,
     ) -> GaussianParams:
         """A step of the mean; the precision follows from the time."""
-        gamma_s, gamma_t = signal(now.time, self.sigma_1), signal(t, self.sigma_1)
+        beta_s, beta_t = self.beta(now.time), self.beta(t)
         x = now.mean
         if before is not None:
-            gammas = (signal(before.time, self.sigma_1), gamma_s, gamma_t)
-            x = gaussian_extrapolation(x, before.mean, gammas)
-        return self._beliefs(gaussian_step(params[0], x, gamma_s, gamma_t, noise), t)
+            x = gaussian_extrapolation(x, before.mean, (self.beta(before.time), beta_s, beta_t))
+        return self._beliefs(gaussian_step(params[0], x, beta_s, beta_t, noise), beta_t)
 
-    def _beliefs(self, mean: Tensor, t: float) -> GaussianParams:
-        precision = mean.new_full((len(mean), *[1] * (mean.ndim - 1)), 1 + self.beta(t))
-        return GaussianParams(mean, precision)
+    def guide(
+        self,
+        unconditional: Float[Tensor, "batch *outputs"],
+        conditional: Float[Tensor, "batch *outputs"],
+        scale: float,
+        rescale: float = 0.0,
+    ) -> Float[Tensor, "batch *outputs"]:
+        """u + scale (c - u), brought back to the standard deviation of c by the share `rescale`."""
+        guided = torch.lerp(unconditional, conditional, scale)
+        if not rescale:
+            return guided
+        others = tuple(range(1, guided.ndim))
+        ratio = conditional.std(others, keepdim=True) / guided.std(others, keepdim=True).clamp(min=1e-12)
+        return guided * (rescale * ratio + 1 - rescale)
+
+    def leaves(self, params: GaussianParams) -> tuple[GaussianParams, list[Tensor]]:
+        """The means."""
+        mean = params[0].detach().requires_grad_()
+        return GaussianParams(mean, params[1]), [mean]
+
+    def nudge(self, params: GaussianParams, gradients: list[Tensor], s: float, t: float) -> GaussianParams:
+        """mu += (beta(t) - beta(s))/rho(t)^2 grad."""
+        beta_s, beta_t = self.beta(s), self.beta(t)
+        weight = beside((beta_t - beta_s) / (1 + beta_t) ** 2, params[0])
+        return GaussianParams(params[0] + weight * gradients[0], params[1])
+
+    def _beliefs(self, mean: Tensor, beta: float | Tensor) -> GaussianParams:
+        ones = mean.new_ones((len(mean), *[1] * (mean.ndim - 1)))
+        return GaussianParams(mean, ones * (1 + beside(beta, mean)))
+
+    def _data_mean(
+        self,
+        mean: Float[Tensor, "batch *variables"],
+        noise: Float[Tensor, "batch *variables"],
+        t: Float[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch *variables"], Tensor]:
+        """The data that beliefs and predicted noise imply, 0 before `T_MIN`, and the scale of that noise.
+
+        x = mu/gamma - sqrt((1 - gamma)/gamma) eps, with sqrt((1 - gamma)/gamma) = beta^(-1/2).
+
+        Source: Graves et al. 2023, section 4.4.
+        """
+        beta = self.beta(t.clamp(min=T_MIN))
+        signal = over_variables((1 + beta) / beta, mean.ndim)
+        scale = over_variables(beta.rsqrt(), mean.ndim)
+        x = torch.addcmul(mean * signal, noise, scale, value=-1)
+        return x.masked_fill(over_variables(t < T_MIN, mean.ndim), 0.0), scale

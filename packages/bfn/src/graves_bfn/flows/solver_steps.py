@@ -1,56 +1,56 @@
-"""One step of the fast samplers: beliefs that solve a stochastic or an ordinary differential equation.
+"""One step of the samplers that solve an equation: beliefs as a stochastic or an ordinary process in time.
 
-Plain numbers are times' functions: gamma (signal) for normal beliefs, u = sqrt(beta) for classes. `s` marks
-the time before the step, `t` the time after it. First order holds the network's estimate fixed over the step;
-second order lets it change as it did over the step before.
+`s` marks the time before the step, `t` the time after it; beta is the accuracy of all messages up to then, a
+number or one per variable. First order holds the network's estimate fixed over the step; second order lets it
+change as it did over the step before.
 
-Source: Xue et al. 2024, "Unifying Bayesian flow networks and diffusion models".
+Source: Xue et al. 2024, "Unifying Bayesian flow networks and diffusion models", written in beta: with the
+signal gamma = beta/(1 + beta), half the log of the signal-to-noise ratio is lambda = ln(beta)/2.
 """
 
-import math
-
+import torch
 from torch import Tensor
 
-
-def log_snr(gamma: float) -> float:
-    """lambda = ln(gamma / sqrt(gamma (1 - gamma))): half the log of the signal-to-noise ratio."""
-    return 0.5 * math.log(gamma / (1 - gamma))
+from graves_bfn.flows.arrays import Real, beside
 
 
-def gaussian_step(mean: Tensor, x: Tensor, gamma_s: float, gamma_t: float, noise: Tensor | None) -> Tensor:
+def gaussian_step(mean: Tensor, x: Tensor, beta_s: Real, beta_t: Real, noise: Tensor | None) -> Tensor:
     """Means after a step with the estimated data x fixed; without noise, of the ordinary equation.
 
-    With noise this is exactly the paper's sampler.
+    With noise this is exactly the paper's sampler, Bayes' rule for the message x + noise/sqrt(alpha).
     """
-    h = log_snr(gamma_t) - log_snr(gamma_s)
-    std_s, std_t = (math.sqrt(gamma * (1 - gamma)) for gamma in (gamma_s, gamma_t))
+    kept = (1 + beta_s) / (1 + beta_t)
+    alpha = beta_t - beta_s
     if noise is None:
-        return std_t / std_s * mean - gamma_t * math.expm1(-h) * x
-    kept = -math.expm1(-2 * h)
-    return std_t / std_s * math.exp(-h) * mean + gamma_t * kept * x + std_t * math.sqrt(kept) * noise
+        ratio = (beta_t / beta_s) ** 0.5
+        pull = (beta_t - (beta_t * beta_s) ** 0.5) / (1 + beta_t)
+        return beside(kept * ratio, mean) * mean + beside(pull, x) * x
+    moved = beside(kept, mean) * mean + beside(alpha / (1 + beta_t), x) * x
+    return moved + beside(alpha**0.5 / (1 + beta_t), noise) * noise
 
 
-def gaussian_extrapolation(x: Tensor, before: Tensor, gammas: tuple[float, float, float]) -> Tensor:
-    """The estimate in the middle of the step to come, from the last two; gammas of (before, now, next)."""
-    previous, now, following = (log_snr(gamma) for gamma in gammas)
-    return x + 0.5 * (following - now) / (now - previous) * (x - before)
+def gaussian_extrapolation(x: Tensor, before: Tensor, betas: tuple[Real, Real, Real]) -> Tensor:
+    """The estimate in the middle of the step to come, from the last two; betas of (before, now, next)."""
+    previous, now, following = (torch.as_tensor(beta, dtype=torch.float64) for beta in betas)
+    half = 0.5 * (following / now).log() / (now / previous).log()
+    return x + beside(half if half.ndim else float(half), x) * (x - before)
 
 
-def discrete_step(z: Tensor, p: Tensor, u_s: float, u_t: float, noise: Tensor | None) -> Tensor:
-    """Logits after a step in which the estimated probabilities p stay fixed.
+def discrete_step(z: Tensor, p: Tensor, u_s: Real, u_t: Real, noise: Tensor | None) -> Tensor:
+    """Logits after a step in which the estimated probabilities p stay fixed; u = sqrt(beta).
 
     With noise this is the paper's sampler with probabilities in the place of a drawn class.
     """
     drift = p.shape[-1] * p - 1
     if noise is None:
-        return u_t / u_s * z + u_t * (u_t - u_s) * drift
+        return beside(u_t / u_s, z) * z + beside(u_t * (u_t - u_s), z) * drift
     accuracy = u_t**2 - u_s**2
-    return z + accuracy * drift + math.sqrt(p.shape[-1] * accuracy) * noise
+    return z + beside(accuracy, z) * drift + beside((p.shape[-1] * accuracy) ** 0.5, z) * noise
 
 
-def discrete_correction(p: Tensor, before: Tensor, u: tuple[float, float, float], stochastic: bool) -> Tensor:
-    """What the change of p adds to the logits over a step; u at the times (before, now, next)."""
+def discrete_correction(p: Tensor, before: Tensor, u: tuple[Real, Real, Real], stochastic: bool) -> Tensor:
+    """What the change of p adds to the logits over a step; u = sqrt(beta) at (before, now, next)."""
     previous, now, following = u
-    slope = p.shape[-1] * (p - before) / (now - previous)
     weight = (2 * following + now) / 3 if stochastic else following / 2
-    return (following - now) ** 2 * weight * slope
+    slope = (following - now) ** 2 * weight * p.shape[-1] / (now - previous)
+    return beside(slope, p) * (p - before)

@@ -1,7 +1,7 @@
 """A dilated convolutional network for sequences, for text on small machines."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -9,6 +9,7 @@ from graves_bfn.nets.base import BFNNetwork
 from graves_bfn.nets.blocks import zeroed
 from graves_bfn.nets.checks import check_dropout, check_positive
 from graves_bfn.nets.embeddings import vdm_time_features
+from graves_bfn.nets.extra_inputs import ExtraInputs
 
 TIME_FEATURES = 64
 
@@ -19,7 +20,7 @@ class BFNConvNet(BFNNetwork):
     Not a network of the paper. A `shape` of more than one axis is read as one sequence in row-major order.
     Every block normalises, is scaled and shifted by the time, mixes neighbours within each feature and then
     features within each place. The last layer sees the inputs as well and starts at zero, so an untrained
-    network predicts equal probabilities.
+    network predicts equal probabilities. Padding looks like the end of the sequence.
 
     Args:
         shape: shape of one example, (length,) for text.
@@ -29,6 +30,7 @@ class BFNConvNet(BFNNetwork):
         dilations: one block for each number, the distance between the neighbours that it looks at.
         kernel: how many neighbours a block looks at, itself included; odd.
         dropout: probability of dropping a feature inside the blocks.
+        extra_inputs: what the network is told beside the inputs and the time; nothing by default.
 
     Raises:
         ValueError: when a size is below 1, `kernel` is even or `dropout` is outside [0, 1).
@@ -39,6 +41,8 @@ class BFNConvNet(BFNNetwork):
         torch.Size([4, 12, 27])
     """
 
+    scaling = "prior"
+
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -48,35 +52,44 @@ class BFNConvNet(BFNNetwork):
         dilations: tuple[int, ...] = (1, 1, 2, 2, 4, 4, 8, 8),
         kernel: int = 7,
         dropout: float = 0.0,
+        extra_inputs: ExtraInputs | None = None,
     ) -> None:
-        super().__init__(shape, inputs_per_variable, outputs_per_variable)
+        super().__init__(shape, inputs_per_variable, outputs_per_variable, extra_inputs)
         check_positive("width", width)
         check_positive("dilations", min(dilations, default=0))
         check_positive("kernel", kernel)
         if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {kernel}")
         check_dropout(dropout)
-        self.embed_inputs = nn.Linear(inputs_per_variable, width)
+        self.embed_inputs = nn.Linear(self.features_per_variable, width)
         self.embed_time = nn.Sequential(
             nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
         self.blocks = nn.ModuleList(_Block(width, kernel, dilation, dropout) for dilation in dilations)
         self.norm = nn.LayerNorm(width)
-        self.project_outputs = zeroed(nn.Linear(width + inputs_per_variable, outputs_per_variable))
+        self.project_outputs = zeroed(nn.Linear(width + self.features_per_variable, outputs_per_variable))
+        self.embed_condition = self.extra_inputs.embed_condition(width)
 
     def forward(
-        self, inputs: Float[Tensor, "batch *variables"], t: Float[Tensor, " batch"]
+        self,
+        inputs: Float[Tensor, "batch *variables"],
+        t: Float[Tensor, " batch"],
+        *,
+        condition: Shaped[Tensor, "batch *size"] | None = None,
+        valid: Bool[Tensor, "batch *places"] | None = None,
+        known: Bool[Tensor, "batch *places"] | None = None,
+        estimate: Float[Tensor, "batch *estimated"] | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
         """Computes the parameters of the output distribution; see `BFNNetwork`."""
         dtype = self.embed_inputs.weight.dtype
-        x = self.features(inputs).reshape(-1, self.variables, self.inputs_per_variable).to(dtype)
-        if self.inputs_per_variable > 1:
-            # probabilities near 1/K as numbers around 0 that do not shrink with K
-            x = self.inputs_per_variable / 2 * (x + 1) - 1
+        features = self.features(inputs, valid=valid, known=known, estimate=estimate)
+        x = features.flatten(1, -2).to(dtype)
         time = self.embed_time(vdm_time_features(t, TIME_FEATURES).to(dtype))
+        time = self.add_condition(time, condition)
+        padding = None if valid is None else ~valid.reshape(-1, self.variables, 1)
         h = self.embed_inputs(x)
         for block in self.blocks:
-            h = block(h, time)
+            h = block(h, time, padding)
         outputs: Tensor = self.project_outputs(torch.cat([self.norm(h), x], dim=-1))
         return outputs.view(-1, *self.shape, self.outputs_per_variable)
 
@@ -95,10 +108,15 @@ class _Block(nn.Module):
         self.down = nn.Linear(2 * width, width)
 
     def forward(
-        self, h: Float[Tensor, "batch length width"], time: Float[Tensor, "batch width"]
+        self,
+        h: Float[Tensor, "batch length width"],
+        time: Float[Tensor, "batch width"],
+        padding: Bool[Tensor, "batch length 1"] | None,
     ) -> Float[Tensor, "batch length width"]:
         scale, shift = self.modulation(time).unsqueeze(1).chunk(2, dim=-1)
         x = self.norm(h) * (1 + scale) + shift
+        if padding is not None:
+            x = x.masked_fill(padding, 0.0)
         x = x + self.mix(x.transpose(1, 2)).transpose(1, 2)
         inner = functional.gelu(self.up(x), approximate="tanh")
         result: Tensor = h + self.down(self.dropout(inner))

@@ -4,13 +4,14 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
 from graves_bfn.nets.base import BFNNetwork
 from graves_bfn.nets.checks import check_divides, check_dropout, check_positive
 from graves_bfn.nets.embeddings import sequence_positions
+from graves_bfn.nets.extra_inputs import ExtraInputs
 
 
 class BFNTransformer(BFNNetwork):
@@ -18,7 +19,7 @@ class BFNTransformer(BFNNetwork):
 
     With 256 variables of 27 classes it has 170.2 million parameters. A `shape` of more than one axis is read
     as one sequence in row-major order. Values, fixed positions and the time are summed at the entrance; the
-    last layer sees that sum beside the result.
+    last layer sees that sum beside the result. Nothing looks at padding.
 
     Args:
         shape: shape of one example, (length,) for text.
@@ -28,6 +29,7 @@ class BFNTransformer(BFNNetwork):
         depth: number of blocks.
         heads: attention heads, a divisor of `width`.
         dropout: probability of dropping at the entrance, in attention and after each half of a block.
+        extra_inputs: what the network is told beside the inputs and the time; nothing by default.
 
     Raises:
         ValueError: when a size is not positive, `heads` does not divide `width` or `dropout` is outside
@@ -50,33 +52,43 @@ class BFNTransformer(BFNNetwork):
         depth: int = 24,
         heads: int = 12,
         dropout: float = 0.0,
+        extra_inputs: ExtraInputs | None = None,
     ) -> None:
-        super().__init__(shape, inputs_per_variable, outputs_per_variable)
+        super().__init__(shape, inputs_per_variable, outputs_per_variable, extra_inputs)
         check_positive("width", width)
         check_positive("depth", depth)
         check_divides("heads", heads, "width", width)
         check_dropout(dropout)
         self.width = width
-        self.embed_inputs = nn.Linear(inputs_per_variable, width)
+        self.embed_inputs = nn.Linear(self.features_per_variable, width)
         self.embed_time = nn.Linear(1, width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.project_outputs = nn.Linear(2 * width, outputs_per_variable)
         self._initialise(depth)
+        self.embed_condition = self.extra_inputs.embed_condition(width)
 
     def forward(
-        self, inputs: Float[Tensor, "batch *variables"], t: Float[Tensor, " batch"]
+        self,
+        inputs: Float[Tensor, "batch *variables"],
+        t: Float[Tensor, " batch"],
+        *,
+        condition: Shaped[Tensor, "batch *size"] | None = None,
+        valid: Bool[Tensor, "batch *places"] | None = None,
+        known: Bool[Tensor, "batch *places"] | None = None,
+        estimate: Float[Tensor, "batch *estimated"] | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
         """Computes the parameters of the output distribution; see `BFNNetwork`."""
         dtype = self.embed_inputs.weight.dtype
-        tokens = self.features(inputs).flatten(1, -2)
+        tokens = self.features(inputs, valid=valid, known=known, estimate=estimate).flatten(1, -2)
         positions = sequence_positions(self.variables, self.width, t.device).to(dtype)
-        time = self.embed_time((2 * t - 1).to(dtype)[:, None, None])
-        x = self.embed_inputs(tokens.to(dtype)) + positions + time
+        time = self.add_condition(self.embed_time((2 * t - 1).to(dtype)[:, None]), condition)
+        x = self.embed_inputs(tokens.to(dtype)) + positions + time.unsqueeze(1)
         h = self.dropout(x)
+        mask = None if valid is None else _attention_mask(valid.flatten(1))
         for block in self.blocks:
-            h = block(h)
+            h = block(h, mask)
         outputs = self.project_outputs(torch.cat([self.norm(h), x], dim=-1))
         result: Tensor = outputs.unflatten(1, self.shape)
         return result
@@ -100,6 +112,11 @@ class BFNTransformer(BFNNetwork):
                 nn.init.normal_(block.mlp_out.weight, std=0.02 / math.sqrt(2 * depth))
 
 
+def _attention_mask(valid: Bool[Tensor, "batch length"]) -> Bool[Tensor, "batch 1 1 length"]:
+    """Lets all look at the valid places, or at all in an example without any: nothing has no mean."""
+    return (valid | ~valid.any(dim=1, keepdim=True))[:, None, None, :]
+
+
 class _Block(nn.Module):
     """Attention, then a perceptron four times as wide; each normalises first and adds its result."""
 
@@ -114,15 +131,19 @@ class _Block(nn.Module):
         self.mlp_out = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, h: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
-        h = h + self.dropout(self.attention_out(self._attend(self.attention_norm(h))))
+    def forward(
+        self, h: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch 1 1 length"] | None
+    ) -> Float[Tensor, "batch length width"]:
+        h = h + self.dropout(self.attention_out(self._attend(self.attention_norm(h), mask)))
         inner = functional.gelu(self.mlp_in(self.mlp_norm(h)), approximate="tanh")
         result: Tensor = h + self.dropout(self.mlp_out(inner))
         return result
 
-    def _attend(self, h: Float[Tensor, "batch length width"]) -> Float[Tensor, "batch length width"]:
+    def _attend(
+        self, h: Float[Tensor, "batch length width"], mask: Bool[Tensor, "batch 1 1 length"] | None
+    ) -> Float[Tensor, "batch length width"]:
         qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         dropout = self.dropout.p if self.training else 0.0
-        read = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        read = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return read.transpose(1, 2).reshape_as(h)

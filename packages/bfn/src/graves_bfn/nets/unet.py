@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,6 +11,7 @@ from graves_bfn.nets.base import BFNNetwork
 from graves_bfn.nets.blocks import ResidualBlock, SpatialAttention, time_mlp, zeroed
 from graves_bfn.nets.checks import check_channels, check_dropout, check_image_shape, check_positive
 from graves_bfn.nets.embeddings import unet_time_features
+from graves_bfn.nets.extra_inputs import ExtraInputs
 
 
 class BFNUNet(BFNNetwork):
@@ -32,6 +33,7 @@ class BFNUNet(BFNNetwork):
             attention. The middle of the network has attention in any case.
         dropout: probability of dropping a feature inside the residual blocks.
         groups: groups of the normalisations, a divisor of `channels`.
+        extra_inputs: what the network is told beside the inputs and the time; nothing by default.
 
     Raises:
         ValueError: when a size is not positive, the image cannot be halved often enough, `heads` or `groups`
@@ -57,16 +59,17 @@ class BFNUNet(BFNNetwork):
         attention_resolutions: tuple[int, ...] = (),
         dropout: float = 0.5,
         groups: int = 32,
+        extra_inputs: ExtraInputs | None = None,
     ) -> None:
         height, width, colours = check_image_shape(shape)
-        super().__init__(shape, inputs_per_variable, outputs_per_variable)
+        super().__init__(shape, inputs_per_variable, outputs_per_variable, extra_inputs)
         check_positive("blocks", blocks)
         check_dropout(dropout)
         check_channels(channels, groups)
         multipliers, attention_resolutions = tuple(multipliers), tuple(attention_resolutions)
         _check_levels(multipliers, (height, width), attention_resolutions)
         self.channels = channels
-        self.project_inputs = nn.Linear(colours * inputs_per_variable + 1, channels)
+        self.project_inputs = nn.Linear(colours * self.features_per_variable + 1, channels)
         self.embed_time = time_mlp(channels)
         self.first_conv = nn.Conv2d(channels, channels, 3, padding=1)
         stages = _Stages(channels, heads, attention_resolutions, dropout, groups)
@@ -76,16 +79,25 @@ class BFNUNet(BFNNetwork):
         self.last_norm = nn.GroupNorm(groups, channels * multipliers[0])
         self.last_conv = zeroed(nn.Conv2d(channels * multipliers[0], channels, 3, padding=1))
         self.project_outputs = nn.Linear(2 * channels, colours * outputs_per_variable)
+        self.embed_condition = self.extra_inputs.embed_condition(4 * channels)
 
     def forward(
-        self, inputs: Float[Tensor, "batch *variables"], t: Float[Tensor, " batch"]
+        self,
+        inputs: Float[Tensor, "batch *variables"],
+        t: Float[Tensor, " batch"],
+        *,
+        condition: Shaped[Tensor, "batch *size"] | None = None,
+        valid: Bool[Tensor, "batch *places"] | None = None,
+        known: Bool[Tensor, "batch *places"] | None = None,
+        estimate: Float[Tensor, "batch *estimated"] | None = None,
     ) -> Float[Tensor, "batch *outputs"]:
         """Computes the parameters of the output distribution; see `BFNNetwork`."""
         dtype = self.project_inputs.weight.dtype
-        pixels = self.features(inputs).flatten(3)
+        pixels = self.features(inputs, valid=valid, known=known, estimate=estimate).flatten(3)
         clock = (2 * t - 1).to(pixels.dtype)[:, None, None, None].expand(-1, *self.shape[:2], 1)
         x = self.project_inputs(torch.cat([pixels, clock], dim=-1).to(dtype))
         time = self.embed_time(unet_time_features(t, self.channels).to(dtype))
+        time = self.add_condition(time, condition)
         h = self.first_conv(x.permute(0, 3, 1, 2))
         skips = [h]
         for stage in self.down:

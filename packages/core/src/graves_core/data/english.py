@@ -6,6 +6,21 @@ from pathlib import Path
 from graves_core.data.alphabet import LETTERS, to_letters
 from graves_core.data.text import TextDataModule
 
+TOPICS = "pydoc_data.topics"
+
+
+def read_topics() -> str:
+    """The topics of `help()` as they are, in alphabetical order.
+
+    Raises:
+        FileNotFoundError: when this Python comes without them.
+    """
+    if importlib.util.find_spec("pydoc_data") is None or importlib.util.find_spec(TOPICS) is None:
+        raise FileNotFoundError(f"this Python has no {TOPICS}; use TextFileDataModule with a text of yours")
+    from pydoc_data.topics import topics
+
+    return " ".join(topics[topic] for topic in sorted(topics))
+
 
 class EnglishTextDataModule(TextDataModule):
     """The Python language reference as `help()` shows it, reduced to the 27 symbols of text8.
@@ -63,9 +78,4 @@ class EnglishTextDataModule(TextDataModule):
         Raises:
             FileNotFoundError: when this Python comes without them.
         """
-        name = "pydoc_data.topics"
-        if importlib.util.find_spec("pydoc_data") is None or importlib.util.find_spec(name) is None:
-            raise FileNotFoundError(f"this Python has no {name}; use TextFileDataModule with a text of yours")
-        from pydoc_data.topics import topics
-
-        return to_letters(" ".join(topics[topic] for topic in sorted(topics))), Path(name)
+        return to_letters(read_topics()), Path(TOPICS)

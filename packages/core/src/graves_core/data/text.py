@@ -10,7 +10,7 @@ from torch import Tensor
 from graves_core.data.alphabet import check_symbols, detect_symbols, encode
 from graves_core.data.base import BaseDataModule
 from graves_core.data.spec import DataSpec
-from graves_core.data.splits import text_bounds
+from graves_core.data.splits import check_test_fraction, text_bounds
 from graves_core.data.windows import StridedWindows, TiledWindows
 
 
@@ -65,15 +65,10 @@ class TextDataModule(BaseDataModule):
             raise ValueError(f"length must be at least 1, got {length}")
         if stride is not None and stride < 1:
             raise ValueError(f"stride must be at least 1, got {stride}")
-        if not 0 < test_fraction < 1 - val_fraction:
-            raise ValueError(
-                f"test_fraction must lie between 0 and {1 - val_fraction} (val_fraction is {val_fraction}), "
-                f"got {test_fraction}"
-            )
         self.length = length
         self.stride = stride or length
         self.symbols = None if symbols is None else check_symbols(symbols)
-        self.test_fraction = test_fraction
+        self.test_fraction = check_test_fraction(test_fraction, val_fraction)
         self._tokens: UInt8[Tensor, "characters"] | None = None
         self._path: Path | None = None
 

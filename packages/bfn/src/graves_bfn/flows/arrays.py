@@ -1,0 +1,141 @@
+"""Small things that all flows do with tensors, and with dicts of them."""
+
+from typing import Any, TypeAlias, TypeVar, overload
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Data: TypeAlias = Tensor | dict[str, Tensor]
+"""Data of a flow, `(batch, *variables)`; of a `MixedFlow` a dict of such tensors."""
+
+Shape: TypeAlias = tuple[int, ...] | dict[str, tuple[int, ...]]
+"""The shape of data, batch first; of a `MixedFlow` a dict of shapes."""
+
+Real = TypeVar("Real", float, Tensor)
+Tree = TypeVar("Tree")
+
+
+@overload
+def over_variables(values: Tensor, ndim: int) -> Tensor: ...
+
+
+@overload
+def over_variables(values: float | Tensor, ndim: int) -> float | Tensor: ...
+
+
+def over_variables(values: float | Tensor, ndim: int) -> float | Tensor:
+    """Brings values per example, `(batch,)` or `(batch, last axis)`, to `ndim` axes, for broadcasting."""
+    if not isinstance(values, Tensor):
+        return values
+    batch, *last = values.shape
+    return values.reshape(batch, *[1] * (ndim - 1 - len(last)), *last)
+
+
+@overload
+def over_classes(values: Tensor, ndim: int) -> Tensor: ...
+
+
+@overload
+def over_classes(values: float | Tensor, ndim: int) -> float | Tensor: ...
+
+
+def over_classes(values: float | Tensor, ndim: int) -> float | Tensor:
+    """The same with one more axis at the end, for the classes; `ndim` counts it."""
+    values = over_variables(values, ndim - 1)
+    return values.unsqueeze(-1) if isinstance(values, Tensor) else values
+
+
+def beside(values: float | Tensor, like: Tensor) -> float | Tensor:
+    """Coefficients that were computed as numbers or in float64 on the host, for use with a tensor."""
+    return values.to(like, non_blocking=True) if isinstance(values, Tensor) else values
+
+
+def full_precision(outputs: Tensor) -> Tensor:
+    """Network outputs as float32 at least: under autocast they come in half precision."""
+    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+
+
+def normal_noise(
+    shape: tuple[int, ...] | torch.Size,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+    device: torch.device,
+) -> Tensor:
+    """The given noise after a check of its shape, or fresh standard normal numbers.
+
+    Raises:
+        ValueError: when the given noise has another shape.
+    """
+    if noise is None:
+        return torch.randn(shape, generator=generator, device=device)
+    if noise.shape != torch.Size(shape):
+        raise ValueError(f"noise must have shape {tuple(shape)}, not {tuple(noise.shape)}")
+    return noise
+
+
+def first(data: Data) -> Tensor:
+    """A tensor of the data, for their batch size and device."""
+    return next(iter(data.values())) if isinstance(data, dict) else data
+
+
+def batch_of(shape: Shape) -> int:
+    """How many examples data of this shape are."""
+    return (next(iter(shape.values())) if isinstance(shape, dict) else shape)[0]
+
+
+def with_batch(shape: Shape, count: int) -> Shape:
+    """The shape with another number of examples."""
+    if isinstance(shape, dict):
+        return {name: (count, *sizes[1:]) for name, sizes in shape.items()}
+    return (count, *shape[1:])
+
+
+def rows(tree: Tree, index: Tensor | slice | int) -> Tree:
+    """Some examples of everything in a tree of tensors: dicts, tuples and named tuples; None stays."""
+    picked: Any = tree
+    if isinstance(tree, Tensor):
+        picked = tree[index]
+    elif isinstance(tree, dict):
+        picked = {name: rows(value, index) for name, value in tree.items()}
+    elif isinstance(tree, tuple):
+        values = [rows(value, index) for value in tree]
+        picked = type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+    return picked  # type: ignore[no-any-return]
+
+
+def concatenated(parts: list[Data]) -> Data:
+    """Several batches of data as one."""
+    if isinstance(parts[0], dict):
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}  # type: ignore[index]
+    return torch.cat(parts)  # type: ignore[arg-type]
+
+
+def counted(valid: Any, known: Any) -> Any:
+    """Where the loss is counted: where data are valid and not known; None for everywhere."""
+    if isinstance(valid, dict) or isinstance(known, dict):
+        names = {**(valid or {}), **(known or {})}
+        return {name: counted((valid or {}).get(name), (known or {}).get(name)) for name in names}
+    if known is None:
+        return valid
+    return ~known if valid is None else valid & ~known
+
+
+def per_example(
+    values: Float[Tensor, "batch *variables"], where: Bool[Tensor, "batch *variables"] | None
+) -> Float[Tensor, " batch"]:
+    """Values summed over the variables of each example, or over those that count."""
+    if where is not None:
+        values = values.masked_fill(~where, 0.0)
+    return values.flatten(1).sum(1)
+
+
+def weighted_sum(
+    weight: float | Tensor,
+    values: Float[Tensor, "batch *variables"],
+    where: Bool[Tensor, "batch *variables"] | None,
+) -> Float[Tensor, " batch"]:
+    """Values times a weight per example, or per example and variable, summed over the variables."""
+    if isinstance(weight, Tensor) and weight.ndim > 1:
+        return per_example(over_variables(weight, values.ndim) * values, where)
+    return weight * per_example(values, where)

@@ -1,0 +1,1 @@
+"""Ways to generate data with any flow."""
