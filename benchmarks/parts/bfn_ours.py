@@ -27,7 +27,7 @@ class Ours:
             loss = self.flow.discrete_time_loss(self.network, self.x, STEPS)
         else:
             loss = self.flow.continuous_time_loss(self.network, self.x)
-        return loss.mean() / self.x[0].numel()
+        return loss.sum() / self.x.numel()
 
     def step(self) -> object:
         return next(self.generation)

@@ -7,17 +7,44 @@ import jaxtyping
 import pytest
 import torch
 
-from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow
+from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow, EntropySchedule, QuadraticSchedule
 
 TIMES = torch.tensor([0.0, 1e-7, 0.5, 1 - 1e-7, 1.0])
 PRECISIONS = [torch.float32, torch.bfloat16]
 
 
+def assert_finite(losses: list[torch.Tensor], weight: torch.Tensor) -> None:
+    for loss in losses:
+        (grad,) = torch.autograd.grad(loss.sum(), weight, retain_graph=True)
+        assert loss.dtype == torch.float32
+        assert loss.isfinite().all()
+        assert grad.isfinite()
+
+
+def all_losses(flow: DiscreteFlow, network: object, x: torch.Tensor, **masks: object) -> list[torch.Tensor]:
+    """All three at the ends of time, and a few messages with numbers of their own."""
+    sender = torch.randn(1, *flow.message_noise_shape(tuple(x.shape)))
+    steps = [(1, torch.ones(5, dtype=torch.long)), (1000, torch.tensor([1, 2, 500, 999, 1000]))]
+    return [
+        flow.continuous_time_loss(network, x, t=TIMES, **masks),
+        flow.reconstruction_loss(network, x, **masks),
+        *(
+            flow.discrete_time_loss(network, x, n, step=step, sender_noise=sender, **masks)
+            for n, step in steps
+        ),
+    ]
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("classes", [2, 27, 256, 50_000])
 @pytest.mark.parametrize("total", [1.0, 96.0, 500.0])
-def test_discrete_losses_and_gradients_are_finite(classes: int, total: float, dtype: torch.dtype) -> None:
-    flow = DiscreteFlow(classes, total / classes)
+@pytest.mark.parametrize("schedule", [QuadraticSchedule, EntropySchedule])
+@pytest.mark.parametrize("receiver", ["joint", "factorised"])
+def test_discrete_losses_and_gradients_are_finite(
+    classes: int, total: float, dtype: torch.dtype, schedule: type, receiver: str
+) -> None:
+    sizes = (classes,) if schedule is EntropySchedule else ()
+    flow = DiscreteFlow(classes, receiver=receiver, schedule=schedule(*sizes, total / classes))
     x = torch.randint(classes, (5, 2), generator=torch.Generator().manual_seed(0))
     weight = torch.ones((), dtype=dtype, requires_grad=True)
 
@@ -25,17 +52,21 @@ def test_discrete_losses_and_gradients_are_finite(classes: int, total: float, dt
         assert theta.isfinite().all()
         return (30 * theta.to(dtype) - 10) * weight
 
-    sender = torch.randn(1, 5, 2, classes)
-    for loss in (
-        flow.continuous_time_loss(network, x, t=TIMES),
-        flow.discrete_time_loss(network, x, 1, sender_noise=sender),
-        flow.reconstruction_loss(network, x),
-    ):
-        (grad,) = torch.autograd.grad(loss.sum(), weight)
-        assert loss.dtype == torch.float32
-        assert loss.isfinite().all()
-        assert grad.isfinite()
+    assert_finite(all_losses(flow, network, x), weight)
+    known = torch.tensor([[True, False]]).expand(5, 2)
+    assert_finite(all_losses(flow, network, x, valid=torch.ones_like(known), known=known), weight)
     assert (flow.sample(network, (2, 3), 2) < classes).all()
+
+
+@pytest.mark.parametrize("receiver", ["joint", "factorised"])
+@pytest.mark.parametrize("classes", [2, 27, 50_000])
+def test_networks_that_are_sure_and_wrong_pay_a_finite_price(classes: int, receiver: str) -> None:
+    flow = DiscreteFlow(classes, 500 / classes, receiver=receiver)
+    weight = torch.ones((), requires_grad=True)
+    x = torch.zeros(5, 2, dtype=torch.long)
+    certain = torch.zeros(5, 2, flow.outputs_per_variable)
+    certain[..., -1] = 1e4  # for the last class
+    assert_finite(all_losses(flow, lambda theta, t: certain * weight, x), weight)
 
 
 def test_one_huge_message_leaves_probabilities_and_lets_classes_come_back() -> None:
@@ -50,7 +81,14 @@ def test_one_huge_message_leaves_probabilities_and_lets_classes_come_back() -> N
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("sigma_1", [1e-3, 0.03, 0.9])
 @pytest.mark.parametrize(
-    "make", [ContinuousFlow, lambda s: DiscretisedFlow(256, s), lambda s: DiscretisedFlow(3, s)]
+    "make",
+    [
+        ContinuousFlow,
+        lambda s: DiscretisedFlow(256, s),
+        lambda s: DiscretisedFlow(3, s),
+        lambda s: ContinuousFlow(schedule=EntropySchedule(4, s**-2)),
+        lambda s: DiscretisedFlow(17, schedule=QuadraticSchedule(s**-2)),
+    ],
 )
 def test_gaussian_losses_and_gradients_are_finite(make: type, sigma_1: float, dtype: torch.dtype) -> None:
     flow = make(sigma_1)
@@ -60,16 +98,13 @@ def test_gaussian_losses_and_gradients_are_finite(make: type, sigma_1: float, dt
     def network(mean: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return mean.to(dtype).unsqueeze(-1).expand(*mean.shape, flow.outputs_per_variable) * (20 * weight)
 
-    losses = [
-        flow.continuous_time_loss(network, x, t=TIMES),
-        flow.reconstruction_loss(network, x),
-        *(flow.discrete_time_loss(network, x, 5, step=torch.full((5,), i)) for i in (1, 3, 5)),
-    ]
-    for loss in losses:
-        (grad,) = torch.autograd.grad(loss.sum(), weight)
-        assert loss.dtype == torch.float32
-        assert loss.isfinite().all()
-        assert grad.isfinite()
+    known = torch.rand(5, 4, generator=torch.Generator().manual_seed(1)) < 0.5
+    for masks in ({}, {"valid": ~known}, {"known": known}):
+        assert_finite(all_losses(flow, network, x, **masks), weight)
+        losses = [
+            flow.discrete_time_loss(network, x, 5, step=torch.full((5,), i), **masks) for i in (1, 3, 5)
+        ]
+        assert_finite(losses, weight)
     assert flow.sample(network, (2, 3), 2).isfinite().all()
 
 

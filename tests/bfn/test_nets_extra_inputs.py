@@ -6,7 +6,7 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from small_nets import MAKERS, SHAPE, Make, awake, everything, said
+from small_nets import MAKERS, SHAPE, Make, awake, everything, said, vdm_unet
 from torch import Tensor
 
 from graves_bfn import (
@@ -137,6 +137,16 @@ def test_the_estimate_matters_and_is_zero_by_default(make: Make, size: int) -> N
     middle = 0.0 if size == 1 else 1 / size if isinstance(net, BFNConvNet) else 0.5
     assert (net(x, t, estimate=estimate) - net(x, t)).abs().max() > 1e-3
     torch.testing.assert_close(net(x, t, estimate=torch.full_like(x, middle)), net(x, t))
+
+
+def test_the_waves_of_the_vdm_unet_are_those_of_the_inputs_alone() -> None:
+    net, told = awake(vdm_unet(1, everything())).eval(), said()
+    for layer in (net.first_conv, net.project_outputs):
+        layer.weight.data[:, : 3 * SHAPE[2]] = 0  # type: ignore[index, union-attr]
+    outputs = net(**told)
+    other = {name: torch.zeros_like(told[name]) for name in ("inputs", "known", "estimate")}
+    assert torch.equal(net(**{**told, **other, "inputs": told["inputs"]}), outputs)
+    assert (net(**{**told, **other}) - outputs).abs().max() > 1e-3
 
 
 @every_network

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_nets import MAKERS, Make, awake, everything, said
+from small_nets import MAKERS, Make, awake, everything, said, transformer
 
 from graves_bfn import BFNConvNet, BFNTransformer
 
@@ -64,3 +64,11 @@ def test_an_example_of_padding_alone_stays_finite(make: Make) -> None:
     outputs[told["valid"]].sum().backward()
     assert outputs.isfinite().all()
     assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_a_transformer_reads_padding_alone_as_zeros() -> None:
+    net, told = awake(transformer(1, everything())).eval(), said()
+    nothing = {name: torch.zeros_like(told[name]) for name in ("inputs", "known", "estimate")}
+    valid = torch.zeros_like(told["valid"])
+    alone = net(**{**told, "valid": valid})
+    torch.testing.assert_close(alone, net(**{**told, **nothing, "valid": ~valid}))

@@ -11,13 +11,19 @@ from graves_bfn import (
     ContinuousFlow,
     DiscreteFlow,
     DiscretisedFlow,
+    EntropySchedule,
     MessageSampler,
+    NoiseBackSampler,
     ODESolver,
+    PowerGrid,
     Sampler,
     SDESolver,
 )
 from graves_bfn.flows.base import Estimate
+from graves_bfn.flows.discrete import Categorical
+from graves_bfn.flows.discretised import DiscretisedNormal
 from graves_bfn.flows.gaussian import GaussianParams
+from graves_bfn.flows.outputs import Revealed
 
 
 def test_first_order_stochastic_steps_are_the_papers_sampler() -> None:
@@ -30,6 +36,37 @@ def test_first_order_stochastic_steps_are_the_papers_sampler() -> None:
         solved = flow.solve(params, Estimate(s, x), None, t, noise)
         torch.testing.assert_close(solved.mean, message.mean, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(solved.precision, message.precision, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["continuous", "any schedule", "correlated"])
+def test_first_order_from_the_start_is_the_papers_sampler_through_a_whole_generation(kind: str) -> None:
+    flow = ContinuousFlow(schedule=EntropySchedule(6, 9.0)) if kind == "any schedule" else ContinuousFlow(0.1)
+    bare = lambda mean, t: torch.sin(3 * mean + t[:, None]).unsqueeze(-1)
+    network = CorrelatedNormal(flow).network if kind == "correlated" else bare
+    noise = torch.randn(13, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    grid = PowerGrid(1.5)
+    messages = MessageSampler(grid).generate(flow, network, (7, 3), 12, noise=noise[1:])
+    steps = SDESolver(order=1, start=0.0, grid=grid).generate(flow, network, (7, 3), 12, noise=noise)
+    for message, step in zip(messages, steps, strict=True):
+        assert message.time == step.time
+        assert message.params.mean.dtype == torch.float64
+        torch.testing.assert_close(message.params.mean, step.params.mean, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(message.output.mean, step.output.mean, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("flow", [ContinuousFlow(0.1), DiscreteFlow(3, 2.0)])
+def test_generation_is_as_precise_as_the_noise_it_is_given(flow: ContinuousFlow) -> None:
+    for dtype in (torch.float32, torch.float64):
+        seen = set()
+
+        def network(inputs: torch.Tensor, t: torch.Tensor, seen: set[torch.dtype] = seen) -> torch.Tensor:
+            seen.update((inputs.dtype, t.dtype))
+            return torch.zeros(2, 4, flow.outputs_per_variable)
+
+        noise = torch.randn(4, *flow.message_noise_shape((2, 4))).to(dtype)
+        for sampler in (MessageSampler(), SDESolver(), ODESolver(), NoiseBackSampler()):
+            list(sampler.generate(flow, network, (2, 4), 3, noise=noise))
+        assert seen == {dtype}
 
 
 def test_first_order_discrete_steps_are_messages_about_probabilities() -> None:
@@ -73,25 +110,83 @@ def test_error_falls_with_the_order_of_the_solver(kind: str, order: int) -> None
         assert coarse / fine == pytest.approx(2**order, rel=0.3)
 
 
-@pytest.mark.parametrize(
-    ("sampler", "num_steps", "tolerance"),
-    [(SDESolver(2), 12, 0.03), (ODESolver(2), 12, 0.04), (MessageSampler(), 12, 0.08)],
-)
-def test_few_steps_of_second_order_follow_the_chain(
-    sampler: Sampler, num_steps: int, tolerance: float
-) -> None:
-    torch.manual_seed(0)
-    chain, flow = MarkovChain(6, 24), DiscreteFlow(6, 3.0)
-    last = list(sampler.generate(flow, chain.network, (4_000, 24), num_steps))[-1]
-    x = last.output.mode
-    pairs = torch.bincount((6 * x[:, :-1] + x[:, 1:]).flatten(), minlength=36) / x[:, 1:].numel()
-    expected = (chain.start[:, None] * chain.transition).flatten()
-    assert 0.5 * (pairs - expected).abs().sum() < tolerance
+@pytest.mark.parametrize("fixed_noise", [False, True])
+def test_noise_back_beliefs_have_the_law_of_messages_about_the_expectation(fixed_noise: bool) -> None:
+    noise = torch.randn(4, 2, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sampler, discrete = NoiseBackSampler(fixed_noise=fixed_noise), DiscreteFlow(5, 2.0)
+    steps = list(sampler.generate(discrete, lambda theta, t: 3 * theta, (2, 3), 4, noise=noise))
+    for i in range(4):
+        beta, p = 2.0 * steps[i + 1].time ** 2, steps[i].output.mean
+        expected = beta * (5 * p - 1) + math.sqrt(5 * beta) * noise[0 if fixed_noise else i]
+        torch.testing.assert_close(steps[i + 1].params, expected, rtol=1e-12, atol=1e-12)
+    continuous = ContinuousFlow(0.2)
+    network = lambda mean, t: torch.cos(mean).unsqueeze(-1)
+    steps = list(sampler.generate(continuous, network, (2, 3, 5), 4, noise=noise))
+    for i in range(4):
+        gamma, x = 1 - 0.2 ** (2 * steps[i + 1].time), steps[i].output.mean
+        expected = gamma * x + math.sqrt(gamma * (1 - gamma)) * noise[0 if fixed_noise else i]
+        torch.testing.assert_close(steps[i + 1].params.mean, expected, rtol=1e-12, atol=1e-12)
+        precision = torch.full_like(steps[i + 1].params.precision, 1 / (1 - gamma))
+        torch.testing.assert_close(steps[i + 1].params.precision, precision)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_tempered_classes_are_powers_of_the_probabilities(temperature: float) -> None:
+    logits = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    powers = logits.softmax(-1) ** (1 / temperature)
+    tempered = Categorical(logits).tempered(temperature)
+    torch.testing.assert_close(tempered.mean, powers / powers.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_tempered_bins_are_powers_of_the_probabilities_when_they_are_narrow(temperature: float) -> None:
+    location, std, bins = torch.tensor([0.1]).double(), torch.tensor([0.08]).double(), 256
+    centres = (2 * torch.arange(bins, dtype=torch.float64) + 1) / bins - 1
+    each = lambda output: output.log_prob(centres).exp()
+    output = DiscretisedNormal(location.expand(bins), std.expand(bins), bins)
+    powers = each(output) ** (1 / temperature)
+    torch.testing.assert_close(
+        each(output.tempered(temperature)), powers / powers.sum(), rtol=0.01, atol=1e-4
+    )
+
+
+def test_what_is_known_stays_certain_at_any_temperature() -> None:
+    x, known = torch.tensor([[1, 0]]), torch.tensor([[True, False]])
+    logits = torch.tensor([[[0.0, 1.0, 2.0]] * 2])
+    tempered = Revealed(Categorical(logits), x, torch.eye(3)[x], known).tempered(0.5)
+    torch.testing.assert_close(tempered.mean[0, 0], torch.tensor([0.0, 1.0, 0.0]))
+    torch.testing.assert_close(tempered.mean[0, 1], (2 * logits[0, 1]).softmax(-1))
+
+
+def test_samplers_draw_from_tempered_outputs() -> None:
+    flow, uniform = DiscreteFlow(3, 1.0), torch.rand(3, 50, 7)
+    network = lambda theta, t: torch.sin(4 * theta)
+    noise = torch.randn(4, 50, 7, 3)
+    given = {"noise": noise, "output_noise": uniform}
+
+    def last(sampler: Sampler, scale: float = 1.0) -> torch.Tensor:
+        scaled = lambda theta, t: scale * network(theta, t)
+        return list(sampler.generate(flow, scaled, (50, 7), 3, **given))[-1].params
+
+    for make in (MessageSampler, SDESolver, ODESolver, NoiseBackSampler):
+        assert last(make(temperature=1.0)).equal(last(make()))
+        torch.testing.assert_close(last(make(temperature=0.5)), last(make(), scale=2.0))
 
 
 @pytest.mark.parametrize("flow", [ContinuousFlow(0.1), DiscretisedFlow(16, 0.1), DiscreteFlow(4, 2.0)])
 @pytest.mark.parametrize(
-    "sampler", [MessageSampler(), SDESolver(1), SDESolver(2), ODESolver(1), ODESolver(2)]
+    "sampler",
+    [
+        MessageSampler(),
+        MessageSampler(temperature=0.5),
+        SDESolver(1),
+        SDESolver(2, start=0.0, grid=PowerGrid(1.3)),
+        ODESolver(1),
+        ODESolver(2),
+        NoiseBackSampler(),
+        NoiseBackSampler(fixed_noise=True),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
 )
 def test_every_sampler_works_with_every_flow(flow: ContinuousFlow, sampler: Sampler) -> None:
     outputs = flow.outputs_per_variable
@@ -109,6 +204,9 @@ def test_every_sampler_works_with_every_flow(flow: ContinuousFlow, sampler: Samp
     [
         (lambda: SDESolver(order=3), "order must be 1 or 2, not 3"),
         (lambda: ODESolver(start=0.0), "start must lie in"),
+        (lambda: SDESolver(start=1.0), "start must lie in"),
+        (lambda: MessageSampler(temperature=0.0), "temperature must be positive, not 0.0"),
+        (lambda: NoiseBackSampler(temperature=-1.0), "temperature must be positive, not -1.0"),
         (
             lambda: list(ODESolver().generate(DiscreteFlow(2, 1.0), print, (1, 2), 0)),
             "num_steps must be at least 1",

@@ -52,7 +52,7 @@ def test_checkpoints_are_safe_and_rebuild_the_model(name: str, tmp_path: Path) -
     torch.testing.assert_close(again.state_dict(), model.state_dict())
 
 
-@pytest.mark.parametrize("name", ["binary", "discretised", "text"])
+@pytest.mark.parametrize("name", MODELS)
 def test_a_short_run_improves_the_code_length(name: str) -> None:
     seed_everything(0)
     model = MODELS[name]()
@@ -90,10 +90,18 @@ def test_predict_draws_a_sample_for_every_example(name: str) -> None:
     model = MODELS[name]()
     model.sample_steps = 2
     trainer = Trainer(limit_predict_batches=1, **QUIET)
-    (samples,) = trainer.predict(model, data(name, batch_size=5))
-    assert len(samples) == 5
-    if name == "text":
-        assert all(len(line) == 16 for line in samples)
+    source = data(name, batch_size=5)
+    (samples,) = trainer.predict(model, source)
+    if name == "mixed":
+        assert {field: tuple(values.shape) for field, values in samples.items()} == {
+            "measurements": (5, 8),
+            "age": (5, 1),
+            "sex": (5, 1),
+            "progression": (5, 1),
+        }
+    elif name in ("text", "words"):
+        assert len(samples) == 5
+        assert all(len(line) <= model.network.shape[0] for line in samples)
     else:
         assert samples.shape == (5, 1, 8, 8)
         assert samples.dtype == torch.uint8

@@ -1,5 +1,8 @@
-from .callbacks import BFNLikelihood as BFNLikelihood
-from .callbacks import BFNSamples as BFNSamples
+from .callbacks.completions import BFNCompletions as BFNCompletions
+from .callbacks.likelihood import BFNLikelihood as BFNLikelihood
+from .callbacks.marginals import BFNMarginals as BFNMarginals
+from .callbacks.quality import BFNQuality as BFNQuality
+from .callbacks.samples import BFNSamples as BFNSamples
 from .codecs.base import Codec as Codec
 from .codecs.columns import ClassColumns as ClassColumns
 from .codecs.columns import IntegerColumns as IntegerColumns
@@ -50,6 +53,9 @@ from .nets.released import load_released_weights as load_released_weights
 from .nets.transformer import BFNTransformer as BFNTransformer
 from .nets.unet import BFNUNet as BFNUNet
 from .nets.vdm_unet import BFNVDMUNet as BFNVDMUNet
+from .quality import FrechetQuality as FrechetQuality
+from .quality import NGramQuality as NGramQuality
+from .quality import SampleQuality as SampleQuality
 from .samplers.base import Sampler as Sampler
 from .samplers.messages import MessageSampler as MessageSampler
 from .samplers.noise_back import NoiseBackSampler as NoiseBackSampler

@@ -1,3 +1,1 @@
 """How batches of a DataModule become the data of a flow, and back into something to look at."""
-
-from graves_bfn.codecs.base import Codec as Codec

@@ -1,5 +1,6 @@
 """Small things that all flows do with tensors, and with dicts of them."""
 
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, overload
 
 import torch
@@ -51,6 +52,11 @@ def beside(values: float | Tensor, like: Tensor) -> float | Tensor:
     return values.to(like, non_blocking=True) if isinstance(values, Tensor) else values
 
 
+def real_dtype(like: torch.dtype = torch.float32) -> torch.dtype:
+    """That of times, noise and beliefs: float32, or wider where the default or the data are."""
+    return torch.promote_types(torch.promote_types(torch.get_default_dtype(), torch.float32), like)
+
+
 def full_precision(outputs: Tensor) -> Tensor:
     """Network outputs as float32 at least: under autocast they come in half precision."""
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
@@ -68,10 +74,21 @@ def normal_noise(
         ValueError: when the given noise has another shape.
     """
     if noise is None:
-        return torch.randn(shape, generator=generator, device=device)
+        return torch.randn(shape, generator=generator, device=device, dtype=real_dtype())
     if noise.shape != torch.Size(shape):
         raise ValueError(f"noise must have shape {tuple(shape)}, not {tuple(noise.shape)}")
     return noise
+
+
+def scaled_noise(
+    shape: tuple[int, ...] | torch.Size,
+    scale: Tensor,
+    noise: Tensor | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """A new tensor of normal noise times its standard deviation; the noise as in `normal_noise`."""
+    drawn = normal_noise(shape, noise, generator, scale.device)
+    return drawn.mul_(scale) if noise is None else drawn * scale
 
 
 def first(data: Data) -> Tensor:
@@ -91,17 +108,22 @@ def with_batch(shape: Shape, count: int) -> Shape:
     return (count, *shape[1:])
 
 
-def rows(tree: Tree, index: Tensor | slice | int) -> Tree:
-    """Some examples of everything in a tree of tensors: dicts, tuples and named tuples; None stays."""
-    picked: Any = tree
+def mapped(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """A function of everything in a tree of tensors: dicts, tuples and named tuples; the rest stays."""
+    result: Any = tree
     if isinstance(tree, Tensor):
-        picked = tree[index]
+        result = function(tree)
     elif isinstance(tree, dict):
-        picked = {name: rows(value, index) for name, value in tree.items()}
+        result = {name: mapped(function, value) for name, value in tree.items()}
     elif isinstance(tree, tuple):
-        values = [rows(value, index) for value in tree]
-        picked = type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
-    return picked  # type: ignore[no-any-return]
+        values = [mapped(function, value) for value in tree]
+        result = type(tree)(*values) if hasattr(tree, "_fields") else tuple(values)
+    return result  # type: ignore[no-any-return]
+
+
+def rows(tree: Tree, index: Tensor | slice | int) -> Tree:
+    """Some examples of everything in a tree of tensors, see `mapped`."""
+    return mapped(lambda values: values[index], tree)
 
 
 def concatenated(parts: list[Data]) -> Data:
@@ -127,7 +149,28 @@ def per_example(
     """Values summed over the variables of each example, or over those that count."""
     if where is not None:
         values = values.masked_fill(~where, 0.0)
-    return values.flatten(1).sum(1)
+    return values.unsqueeze(-1).flatten(1).sum(1)
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """In one pass forward and one back, where PyTorch's own functions take two to four."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        ctx.save_for_backward(values)
+        return torch.linalg.vector_norm(values, dim=-1).square()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (values,) = ctx.saved_tensors
+        result: Tensor = values * (2 * grads[0]).unsqueeze(-1)
+        return result
+
+
+def squared_norm(values: Float[Tensor, "*shape last"]) -> Float[Tensor, "*shape"]:
+    """The sum of squares over the last axis."""
+    result: Tensor = _SquaredNorm.apply(values)  # type: ignore[no-untyped-call]
+    return result
 
 
 def weighted_sum(

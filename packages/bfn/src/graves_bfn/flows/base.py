@@ -119,10 +119,6 @@ class Flow(Priced, Spec):
         """The beliefs at time t after the messages about x that arrive from time s on."""
 
     @abstractmethod
-    def revealed_output(self, output: Any, x: Any, known: Any) -> OutputDistribution:
-        """What the network says, corrected where the data are known."""
-
-    @abstractmethod
     def guide(self, unconditional: Any, conditional: Any, scale: float, rescale: float = 0.0) -> Any:
         """Network outputs for classifier-free guidance: u + scale (c - u).
 

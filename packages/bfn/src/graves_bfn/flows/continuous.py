@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,14 +12,31 @@ from torch.nn import functional
 from graves_bfn.flows.arrays import beside, full_precision, over_variables
 from graves_bfn.flows.bins import log_bin_probability
 from graves_bfn.flows.gaussian import GaussianFlow, GaussianParams
+from graves_bfn.flows.implied import UNBOUNDED, implied_data, implied_error
+from graves_bfn.flows.outputs import OutputDistribution
 from graves_bfn.flows.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Delta:
-    """All mass on one point per variable."""
+    """All mass on one point per variable: the data that beliefs and the noise predicted in them imply.
 
-    mean: Float[Tensor, "batch *variables"]
+    Args:
+        belief: the mean of the beliefs.
+        noise: what the network says.
+        scale: of the noise; see `implied_data`.
+        bounds: what the point is clipped to.
+    """
+
+    belief: Float[Tensor, "batch *variables"]
+    noise: Float[Tensor, "batch *variables"]
+    scale: Tensor
+    bounds: tuple[float, float]
+
+    @property
+    def mean(self) -> Float[Tensor, "batch *variables"]:
+        """The point."""
+        return implied_data(self.belief, self.noise, self.scale, self.bounds)
 
     @property
     def mode(self) -> Float[Tensor, "batch *variables"]:
@@ -91,12 +109,13 @@ class ContinuousFlow(GaussianFlow):
         t: Float[Tensor, " batch"],
     ) -> Delta:
         """The data implied by the predicted noise, clipped to the bounds; 0 before `T_MIN`."""
-        x, _ = self._data_mean(params[0], full_precision(outputs).squeeze(-1), t)
-        return Delta(x if self.bounds is None else x.clamp(*self.bounds))
+        noise = full_precision(outputs).squeeze(-1)
+        return Delta(params[0], noise, self._noise_scale(t, noise.ndim), self.bounds or UNBOUNDED)
 
-    def estimate_inputs(self, output: Delta) -> Float[Tensor, "batch *variables"]:
+    def estimate_inputs(self, output: OutputDistribution) -> Float[Tensor, "batch *variables"]:
         """The point."""
-        return output.mean
+        mean: Tensor = output.mean
+        return mean
 
     def output_noise(
         self,
@@ -107,6 +126,11 @@ class ContinuousFlow(GaussianFlow):
     ) -> Tensor:
         """None: a point is certain."""
         return torch.empty(0, device=device)
+
+    def continuous_cost(self, x: Tensor, output: Delta, t: Tensor, where: Any) -> Float[Tensor, " batch"]:
+        """Per example: beta'(t)/2 times the squared error, summed over the variables that count."""
+        weight = over_variables(self.schedule.beta_rate(t), x.ndim) / 2
+        return implied_error(output.belief, output.noise, output.scale, output.bounds, x, weight, where)
 
     def _squared_error(self, x: Tensor, output: Delta) -> Tensor:
         return functional.mse_loss(output.mean, x.to(output.mean), reduction="none")

@@ -17,6 +17,8 @@ from graves_bfn.flows.bins import (
     quantise,
 )
 from graves_bfn.flows.gaussian import T_MIN, GaussianFlow, GaussianParams
+from graves_bfn.flows.implied import implied_data
+from graves_bfn.flows.outputs import OutputDistribution
 from graves_bfn.flows.schedules import Schedule
 
 STD_RANGE = (1e-3, 10.0)
@@ -106,14 +108,16 @@ class DiscretisedFlow(GaussianFlow):
     ) -> DiscretisedNormal:
         """The distribution of the data implied by that of the noise; standard normal before `T_MIN`."""
         noise_mean, log_std = full_precision(outputs).unbind(-1)
-        location, scale = self._data_mean(params[0], noise_mean, t)
+        scale = self._noise_scale(t, noise_mean.ndim)
+        location = implied_data(params[0], noise_mean, scale)
         std = scale * log_std.clamp(-10, 10).exp()
         std = std.masked_fill(over_variables(t < T_MIN, location.ndim), 1.0).clamp(*STD_RANGE)
         return DiscretisedNormal(location, std, self.num_bins)
 
-    def estimate_inputs(self, output: DiscretisedNormal) -> Float[Tensor, "batch *variables"]:
+    def estimate_inputs(self, output: OutputDistribution) -> Float[Tensor, "batch *variables"]:
         """The expected bin centre."""
-        return output.mean
+        mean: Tensor = output.mean
+        return mean
 
     def guide(
         self,
@@ -122,9 +126,10 @@ class DiscretisedFlow(GaussianFlow):
         scale: float,
         rescale: float = 0.0,
     ) -> Float[Tensor, "batch *variables 2"]:
-        """The means as everywhere; the deviations are those under the condition."""
+        """The means as everywhere; the deviations go no further than those under the condition."""
         means = super().guide(unconditional[..., :1], conditional[..., :1], scale, rescale)
-        return torch.cat([means, conditional[..., 1:]], -1)
+        stds = torch.lerp(unconditional[..., 1:], conditional[..., 1:], min(scale, 1.0))
+        return torch.cat([means, stds], -1)
 
     def _squared_error(self, x: Tensor, output: DiscretisedNormal) -> Tensor:
         return (x - output.mean).square()

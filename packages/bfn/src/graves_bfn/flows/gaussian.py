@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from graves_bfn.flows.arrays import beside, normal_noise, over_variables
+from graves_bfn.flows.arrays import beside, normal_noise, over_variables, real_dtype, scaled_noise
 from graves_bfn.flows.base import Estimate
 from graves_bfn.flows.schedules import ExponentialSchedule, Schedule, one_schedule
 from graves_bfn.flows.single import SingleFlow
@@ -93,11 +93,10 @@ class GaussianFlow(SingleFlow):
         generator: torch.Generator | None = None,
     ) -> GaussianParams:
         """mu ~ N(gamma x, gamma (1 - gamma)); rho = 1 + beta(t)."""
-        noise = normal_noise(x.shape, noise, generator, x.device)
         beta = over_variables(self.beta(t), x.ndim)
         precision = 1 + beta
-        mean = torch.addcmul(x * (beta / precision), noise, beta.sqrt() / precision)
-        return GaussianParams(mean, precision)
+        spread = scaled_noise(x.shape, beta.sqrt() / precision, noise, generator)
+        return GaussianParams(torch.addcmul(spread, x, beta / precision), precision)
 
     def network_inputs(self, params: GaussianParams) -> Float[Tensor, "batch *variables"]:
         """The mean of the beliefs."""
@@ -128,7 +127,7 @@ class GaussianFlow(SingleFlow):
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Standard normal numbers."""
-        return torch.randn(shape, generator=generator, device=device)
+        return torch.randn(shape, generator=generator, device=device, dtype=real_dtype())
 
     def beliefs_about(
         self,
@@ -188,20 +187,7 @@ class GaussianFlow(SingleFlow):
         ones = mean.new_ones((len(mean), *[1] * (mean.ndim - 1)))
         return GaussianParams(mean, ones * (1 + beside(beta, mean)))
 
-    def _data_mean(
-        self,
-        mean: Float[Tensor, "batch *variables"],
-        noise: Float[Tensor, "batch *variables"],
-        t: Float[Tensor, " batch"],
-    ) -> tuple[Float[Tensor, "batch *variables"], Tensor]:
-        """The data that beliefs and predicted noise imply, 0 before `T_MIN`, and the scale of that noise.
-
-        x = mu/gamma - sqrt((1 - gamma)/gamma) eps, with sqrt((1 - gamma)/gamma) = beta^(-1/2).
-
-        Source: Graves et al. 2023, section 4.4.
-        """
-        beta = self.beta(t.clamp(min=T_MIN))
-        signal = over_variables((1 + beta) / beta, mean.ndim)
-        scale = over_variables(beta.rsqrt(), mean.ndim)
-        x = torch.addcmul(mean * signal, noise, scale, value=-1)
-        return x.masked_fill(over_variables(t < T_MIN, mean.ndim), 0.0), scale
+    def _noise_scale(self, t: Float[Tensor, " batch"], ndim: int) -> Tensor:
+        """sqrt((1 - gamma)/gamma) = beta^(-1/2), for broadcasting; 0 before `T_MIN`."""
+        early = over_variables(t < T_MIN, ndim)
+        return torch.where(early, 0.0, over_variables(self.beta(t).rsqrt(), ndim))

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graves_bfn.flows.arrays import Data, counted, first
+from graves_bfn.flows.arrays import Data, counted, first, real_dtype
 from graves_bfn.flows.schedules import Schedule
 from graves_bfn.flows.times import TimeGrid, UniformGrid
 
@@ -39,6 +39,10 @@ class Priced(ABC):
     @abstractmethod
     def reveal(self, params: Params, x: Any, known: Any) -> Params:
         """The beliefs of somebody who has been told the data where `known` says so."""
+
+    @abstractmethod
+    def revealed_output(self, output: Any, x: Any, known: Any) -> Any:
+        """What the network says, corrected where the data are known."""
 
     @abstractmethod
     def estimate_inputs(self, output: Any) -> Any:
@@ -91,7 +95,9 @@ class Priced(ABC):
             if known is not None:
                 params = self.reveal(params, x, known)
             if self_conditioning:
-                estimate = self.estimate_inputs(self.predict(network, params, t))
+                output = self.predict(network, params, t)
+                output = output if known is None else self.revealed_output(output, x, known)
+                estimate = self.estimate_inputs(output)
         return self.predict(network, params, t, estimate)
 
     def continuous_time_loss(
@@ -123,7 +129,8 @@ class Priced(ABC):
         """
         one = first(x)
         if t is None:
-            t = torch.rand(one.shape[0], generator=generator, device=one.device)
+            kind = real_dtype(one.dtype)
+            t = torch.rand(one.shape[0], generator=generator, device=one.device, dtype=kind)
         output = self._predict_at(network, x, t, noise, known, self_conditioning, generator)
         return self.continuous_cost(x, output, t, counted(valid, known))
 
@@ -165,7 +172,7 @@ class Priced(ABC):
         times = torch.tensor((grid or UniformGrid()).fractions(num_steps), dtype=torch.float64)
         if step is None:
             step = torch.randint(1, num_steps + 1, one.shape[:1], generator=generator, device=one.device)
-        kind = torch.get_default_dtype()
+        kind = real_dtype(one.dtype)
 
         def look_up(table: Tensor) -> Tensor:
             return table.to(one.device, kind, non_blocking=True)[step - 1]
@@ -205,6 +212,6 @@ class Priced(ABC):
             generator: the source of what is not given.
         """
         one = first(x)
-        t = torch.ones(one.shape[0], device=one.device)
+        t = torch.ones(one.shape[0], device=one.device, dtype=real_dtype(one.dtype))
         output = self._predict_at(network, x, t, noise, known, self_conditioning, generator)
         return self.clean_cost(x, output, counted(valid, known))

@@ -75,7 +75,14 @@ class MixedFlow(Flow):
         self.flows = dict(flows)
 
     def _each(self, call: Callable[..., Any], *values: Any) -> dict[str, Any]:
-        """Calls with the flow of each field and what the given dicts hold for it; None stands for no dict."""
+        """Calls with the flow of each field and what the given dicts hold for it; None stands for no dict.
+
+        Raises:
+            ValueError: when a dict has other fields.
+        """
+        for value in values:
+            if value is not None and value.keys() != self.flows.keys():
+                raise ValueError(f"there must be fields {sorted(self.flows)}, not {sorted(value)}")
         return {
             name: call(flow, *(None if value is None else value[name] for value in values))
             for name, flow in self.flows.items()
@@ -284,11 +291,11 @@ class MixedFlow(Flow):
 
     def _named(self, where: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Masks with None, everywhere, for the fields that have none."""
-        return None if where is None else {name: where.get(name) for name in self.flows}
+        return None if where is None else {**dict.fromkeys(self.flows), **where}
 
     def _full(self, known: Mapping[str, Tensor], x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Masks with False for the fields that have none."""
-        return {name: known.get(name, torch.zeros_like(x[name], dtype=torch.bool)) for name in self.flows}
+        return {name: torch.zeros_like(x[name], dtype=torch.bool) for name in self.flows} | dict(known)
 
 
 def _total(costs: Mapping[str, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graves_bfn.flows.arrays import Real, per_example, weighted_sum
+from graves_bfn.flows.arrays import Real, per_example, real_dtype, weighted_sum
 from graves_bfn.flows.base import Flow
 from graves_bfn.flows.losses import Params
 from graves_bfn.flows.outputs import OutputDistribution, Revealed
@@ -67,7 +67,8 @@ class SingleFlow(Flow):
         device: torch.device | str | None = None,
     ) -> Any:
         """Standard normal numbers for one message about data of this shape."""
-        return torch.randn(self.message_noise_shape(shape), generator=generator, device=device)
+        sizes = self.message_noise_shape(shape)
+        return torch.randn(sizes, generator=generator, device=device, dtype=real_dtype())
 
     def receive(self, params: Params, x: Any, s: float, t: float, noise: Any) -> Params:
         """The beliefs at time t after the messages about x that arrive from time s on."""

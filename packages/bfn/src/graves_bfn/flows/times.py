@@ -23,7 +23,7 @@ def stratified_times(
         rank: of this process; its examples are every `world_size`-th of the global batch.
         world_size: number of processes.
     """
-    places = (arange(count, device=u.device) * world_size + rank) / (count * world_size)
+    places = (arange(count, device=u.device) * world_size + rank).to(u) / (count * world_size)
     return (u + places).remainder(1)
 
 
@@ -83,7 +83,10 @@ class PowerGrid(TimeGrid):
     def fractions(self, num_steps: int) -> list[float]:
         """(i/n)^power."""
         _check_positive(num_steps)
-        return [(i / num_steps) ** self.power for i in range(num_steps + 1)]
+        times = [(i / num_steps) ** self.power for i in range(num_steps + 1)]
+        if not _increase(times):
+            raise ValueError(f"power={self.power} puts some of num_steps={num_steps} steps at the same time")
+        return times
 
 
 class ListedGrid(TimeGrid):
@@ -101,7 +104,7 @@ class ListedGrid(TimeGrid):
     """
 
     def __init__(self, times: list[float]) -> None:
-        if len(times) < 2 or times[0] != 0 or times[-1] != 1 or any(a >= b for a, b in pairwise(times)):
+        if len(times) < 2 or times[0] != 0 or times[-1] != 1 or not _increase(times):
             raise ValueError(f"times must increase from 0 to 1, not {times}")
         self.times = [float(time) for time in times]
 
@@ -114,6 +117,10 @@ class ListedGrid(TimeGrid):
         if num_steps != len(self.times) - 1:
             raise ValueError(f"num_steps must be {len(self.times) - 1}, as ListedGrid has, not {num_steps}")
         return list(self.times)
+
+
+def _increase(times: list[float]) -> bool:
+    return all(a < b for a, b in pairwise(times))
 
 
 def _check_positive(num_steps: int) -> None:

@@ -18,8 +18,13 @@ class Sliceable(Protocol):
         """The same for some of the examples."""
 
 
+def share(holder: Any, part: slice) -> Any:
+    """What is left of something for some of the examples; all of it, unless it holds a row for each."""
+    return holder.rows(part) if isinstance(holder, Sliceable) else holder
+
+
 class Control:
-    """Corrects what a sampler does, at four places; a subclass overrides those that it needs.
+    """Corrects what a sampler does; a subclass overrides those methods that it needs.
 
     Example:
         >>> from graves_bfn import DiscreteFlow, MessageSampler
@@ -33,6 +38,9 @@ class Control:
         >>> bool((x > 0).all())
         True
     """
+
+    def begun(self) -> None:
+        """Called before the first step, for controls that keep something from step to step."""
 
     def shown(self, flow: Flow, params: Params) -> Params:
         """The beliefs that the network is shown in the place of `params`."""

@@ -1,12 +1,13 @@
 """Completing data of which a part is known."""
 
+import copy
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graves_bfn.flows.arrays import Data, first, rows
+from graves_bfn.flows.arrays import Data, Tree, first, mapped, rows
 from graves_bfn.flows.base import Flow, GenerationStep
 from graves_bfn.flows.losses import Params
 from graves_bfn.guidance.control import Control
@@ -18,6 +19,12 @@ class _Known(Control):
     def __init__(self, x: Data, known: Data) -> None:
         self.x = x
         self.known = known
+
+    def rows(self, part: slice) -> Any:
+        """The same for some of the examples."""
+        some = copy.copy(self)
+        some.x, some.known = rows(self.x, part), rows(self.known, part)
+        return some
 
     def expected(self, flow: Flow, output: Any) -> Any:
         """What the network says, corrected where the data are known."""
@@ -45,10 +52,6 @@ class ClampInpainting(_Known):
     def __init__(self, x: Data, known: Data) -> None:
         super().__init__(x, known)
 
-    def rows(self, part: slice) -> "ClampInpainting":
-        """The same for some of the examples."""
-        return ClampInpainting(rows(self.x, part), rows(self.known, part))
-
     def shown(self, flow: Flow, params: Params) -> Params:
         """The beliefs of somebody who has been told."""
         return flow.reveal(params, self.x, self.known)
@@ -74,10 +77,6 @@ class ReplaceInpainting(_Known):
 
     def __init__(self, x: Data, known: Data) -> None:
         super().__init__(x, known)
-
-    def rows(self, part: slice) -> "ReplaceInpainting":
-        """The same for some of the examples."""
-        return ReplaceInpainting(rows(self.x, part), rows(self.known, part))
 
 
 class ParticleInpainting(_Known):
@@ -110,11 +109,30 @@ class ParticleInpainting(_Known):
     def __init__(self, x: Data, known: Data, particles: int = 8) -> None:
         if particles < 2:
             raise ValueError(f"particles must be at least 2, not {particles}")
-        index = torch.arange(len(first(x)), device=first(x).device).repeat_interleave(particles)
-        super().__init__(rows(x, index), rows(known, index))
         self.particles = particles
-        self.log_weights = torch.zeros(len(first(x)), particles, device=first(x).device)
+        super().__init__(self.repeated(x), self.repeated(known))
         self._believed: Any = None
+        self.begun()
+
+    def begun(self) -> None:
+        """All particles weigh the same."""
+        known = first(self.known)
+        self.log_weights = torch.zeros(len(known) // self.particles, self.particles, device=known.device)
+
+    def repeated(self, values: Tree) -> Tree:
+        """Every row for each of its particles, of a tensor or a dict of tensors."""
+        return mapped(lambda rows: rows.repeat_interleave(self.particles, 0), values)
+
+    def rows(self, part: slice) -> Any:
+        """Itself.
+
+        Raises:
+            ValueError: when that is not for all particles: `choose` needs the weights of them together.
+        """
+        count = len(first(self.known))
+        if range(count)[part] != range(count):
+            raise ValueError(f"batch_size must be at least {count}, all particles, for ParticleInpainting")
+        return self
 
     def expected(self, flow: Flow, output: Any) -> Any:
         """What the network says, corrected where the data are known; what it had said is kept to weigh it."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from graves_bfn.flows.arrays import Data
+from graves_bfn.flows.arrays import Data, real_dtype
 from graves_core.spec import Spec
 
 
@@ -47,7 +47,8 @@ class KnownMask(Spec, ABC):
         """Booleans like x; the fields of one example have the same share of known variables."""
         parts = x if isinstance(x, dict) else {"": x}
         one = next(iter(parts.values()))
-        share, chosen = torch.rand(2, len(one), generator=generator, device=one.device).unbind()
+        kind = real_dtype()
+        share, chosen = torch.rand(len(one), 2, generator=generator, device=one.device, dtype=kind).unbind(-1)
         share = share.masked_fill(chosen >= self.probability, 0.0)
         masks = {name: self.draw(tuple(part.shape), share, generator) for name, part in parts.items()}
         return masks if isinstance(x, dict) else masks[""]
@@ -77,7 +78,7 @@ class RandomKnown(KnownMask):
     ) -> Bool[Tensor, "batch *variables"]:
         """Independent draws."""
         level = share.reshape(-1, *[1] * (len(shape) - 1))
-        return torch.rand(shape, generator=generator, device=share.device) < level
+        return torch.rand(shape, generator=generator, device=share.device, dtype=share.dtype) < level
 
 
 class BoxUnknown(KnownMask):
@@ -110,7 +111,8 @@ class BoxUnknown(KnownMask):
         """
         if len(shape) != 4:
             raise ValueError(f"BoxUnknown is for images (batch, height, width, channels), not {shape}")
-        ratio, top, left = torch.rand(3, shape[0], generator=generator, device=share.device).unbind()
+        drawn = torch.rand(shape[0], 3, generator=generator, device=share.device, dtype=share.dtype)
+        ratio, top, left = drawn.unbind(-1)
         area = 1 - share
         height = area**ratio
         width = area / height
@@ -124,6 +126,6 @@ def _outside(
 ) -> Bool[Tensor, "batch {count}"]:
     """Which of `count` places lie outside an interval of that share, at least one place long."""
     size = (length * count).round().clamp(min=1)
-    start = ((count - size + 1) * place).floor().clamp(max=count - 1).unsqueeze(-1)
+    start = torch.minimum(((count - size + 1) * place).floor(), count - size).unsqueeze(-1)
     index = torch.arange(count, device=length.device)
     return (index < start) | (index >= start + size.unsqueeze(-1))

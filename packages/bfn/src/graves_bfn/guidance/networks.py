@@ -1,5 +1,6 @@
 """Networks with what they are shown besides the beliefs."""
 
+import copy
 from typing import Any
 
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch import Tensor
 from graves_bfn.flows.arrays import Data, rows
 from graves_bfn.flows.base import Flow
 from graves_bfn.flows.losses import Network
+from graves_bfn.guidance.control import share
 
 
 class ConditionedNetwork:
@@ -19,6 +21,7 @@ class ConditionedNetwork:
         known: booleans like the data, True for what is given.
 
     Example:
+        >>> import torch
         >>> network = lambda inputs, t, condition: inputs + condition[:, None]
         >>> shifted = ConditionedNetwork(network, condition=torch.tensor([1.0, 2.0]))
         >>> shifted(torch.zeros(2, 1), torch.zeros(2)).flatten()
@@ -41,9 +44,11 @@ class ConditionedNetwork:
         recalled = {} if estimate is None else {"estimate": estimate}
         return self.network(inputs, t, **self.given, **recalled)
 
-    def rows(self, part: slice) -> "ConditionedNetwork":
+    def rows(self, part: slice) -> Any:
         """The same for some of the examples."""
-        return ConditionedNetwork(self.network, **rows(self.given, part))
+        some = copy.copy(self)
+        some.network, some.given = share(self.network, part), rows(self.given, part)
+        return some
 
 
 class ClassifierFreeGuidance:
@@ -69,6 +74,7 @@ class ClassifierFreeGuidance:
     Source: Ho and Salimans 2022; rescaling: Lin et al. 2024.
 
     Example:
+        >>> import torch
         >>> from graves_bfn import DiscreteFlow
         >>> network = lambda theta, t, condition=None: theta * (0 if condition is None else 1)
         >>> guided = ClassifierFreeGuidance(DiscreteFlow(3, 1.0), network, torch.tensor([0]), scale=2.0)
@@ -97,15 +103,16 @@ class ClassifierFreeGuidance:
         self.unconditional = ConditionedNetwork(network, None, valid, known)
 
     def __call__(self, inputs: Any, t: Tensor, estimate: Any = None) -> Any:
-        """Calls the network twice."""
+        """Calls the network twice, or once where the other call would not count."""
+        if self.scale == 0:
+            return self.unconditional(inputs, t, estimate)
         c = self.conditional(inputs, t, estimate)
         if self.scale == 1:
             return c
         return self.flow.guide(self.unconditional(inputs, t, estimate), c, self.scale, self.rescale)
 
-    def rows(self, part: slice) -> "ClassifierFreeGuidance":
+    def rows(self, part: slice) -> Any:
         """The same for some of the examples."""
-        given = rows(self.conditional.given, part)
-        return ClassifierFreeGuidance(
-            self.flow, self.conditional.network, scale=self.scale, rescale=self.rescale, **given
-        )
+        some = copy.copy(self)
+        some.conditional, some.unconditional = self.conditional.rows(part), self.unconditional.rows(part)
+        return some

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from graves_bfn.codecs.base import Codec
-from graves_bfn.flows.arrays import Data, first
+from graves_bfn.flows.arrays import Data, counted, first, real_dtype
 from graves_bfn.flows.base import Flow
 from graves_bfn.flows.times import TimeGrid, stratified_times
 from graves_bfn.guidance.masks import KnownMask
@@ -56,7 +56,8 @@ class BFN(Spec, DrawsSamples, LightningModule):
             exaggerates it, 0 ignores it.
 
     Raises:
-        ValueError: when flow and network do not fit, or a number is out of range.
+        ValueError: when flow and network do not fit, a number is out of range, or a grid does not have as
+            many steps.
 
     Example:
         >>> from graves_bfn import BFNMLP, BinaryImages, DiscreteFlow
@@ -99,6 +100,9 @@ class BFN(Spec, DrawsSamples, LightningModule):
         self.lr_scheduler = lr_scheduler
         self.train_steps = train_steps
         self.sampler = MessageSampler() if sampler is None else sampler
+        self.sampler.times(sample_steps)
+        if grid is not None and train_steps is not None:
+            grid.fractions(train_steps)
         self.sample_steps = sample_steps
         self.eval_seed = eval_seed
         self.grid = grid
@@ -170,19 +174,24 @@ class BFN(Spec, DrawsSamples, LightningModule):
         )
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The loss in nats per variable, averaged over the batch."""
-        x = self.codec.encode(batch)
-        recalls = self.network.extra_inputs.self_conditioning and batch_idx % 2 == 1
+        """The loss in nats per variable, averaged over the batch.
+
+        What is logged counts only the variables that are charged for, neither padding nor known ones.
+        """
+        x, valid = self.codec.encode(batch), self.codec.valid(batch)
+        known = None if self.known is None else self.known(x)
+        # the epoch counts as well, for the sake of epochs of one batch
+        turn = (self.current_epoch + batch_idx) % 2 == 0
         loss = self.loss(
             x,
             condition=self.codec.condition(batch),
-            valid=self.codec.valid(batch),
-            known=None if self.known is None else self.known(x),
-            self_conditioning=recalls,
+            valid=valid,
+            known=known,
+            self_conditioning=self.network.extra_inputs.self_conditioning and turn,
         )
-        loss = loss.mean() / self.num_variables
-        self.log("train/nats_per_dim", loss.detach(), prog_bar=True, batch_size=len(first(x)))
-        return loss
+        charged = self._count(x, counted(valid, known))
+        self.log("train/nats_per_dim", loss.detach().sum() / charged, prog_bar=True, batch_size=len(first(x)))
+        return loss.mean() / self.num_variables
 
     def on_validation_epoch_start(self) -> None:
         """Starts the noise of the evaluation anew."""
@@ -217,9 +226,10 @@ class BFN(Spec, DrawsSamples, LightningModule):
 
     def _times(self, count: int, generator: torch.Generator | None) -> Float[Tensor, " {count}"]:
         """One time per example; in training the ranks share the work of covering [0, 1)."""
+        shape = () if self.stratified_times else (count,)
+        u = torch.rand(shape, generator=generator, device=self.device, dtype=real_dtype())
         if not self.stratified_times:
-            return torch.rand(count, generator=generator, device=self.device)
-        u = torch.rand((), generator=generator, device=self.device)
+            return u
         rank, world_size = rank_and_world() if generator is None else (0, 1)
         if world_size > 1:
             torch.distributed.broadcast(u, 0)
@@ -245,7 +255,7 @@ class BFN(Spec, DrawsSamples, LightningModule):
             x, condition=condition, valid=valid, self_conditioning=recalls, generator=generator
         )
         total, examples = messages + reconstruction, len(first(x))
-        variables = examples * self.num_variables if valid is None else self._count(x, valid)
+        variables = int(self._count(x, valid))
         per_dim = total.sum() / variables
         values = {
             f"{stage}/nats_per_dim": per_dim,
@@ -257,10 +267,9 @@ class BFN(Spec, DrawsSamples, LightningModule):
             f"{stage}/nats_per_example", total.mean(), on_epoch=True, sync_dist=True, batch_size=examples
         )
 
-    def _count(self, x: Data, valid: Data) -> int:
-        """How many variables of a batch are no padding."""
-        if isinstance(x, dict):
-            assert isinstance(valid, dict)
-            return sum(int(valid[name].sum()) if name in valid else x[name].numel() for name in x)
-        assert isinstance(valid, Tensor)
-        return int(valid.sum())
+    def _count(self, x: Data, where: Any) -> int | Tensor:
+        """How many variables of a batch there are where it is True; everywhere if it is None."""
+        if not isinstance(x, dict):
+            return x.numel() if where is None else where.sum().clamp(min=1)
+        masks = where or {}
+        return sum(self._count(part, masks.get(name)) for name, part in x.items())

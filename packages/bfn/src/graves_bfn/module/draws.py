@@ -1,10 +1,11 @@
 """What a model with a flow and a network can generate."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from graves_bfn.flows.arrays import Data, Shape, first
 from graves_bfn.flows.base import Flow, GenerationStep
@@ -17,7 +18,16 @@ from graves_bfn.samplers.base import Sampler
 
 
 class DrawsSamples:
-    """The part of a `BFN` that generates: samples under conditions, with guidance, and completions."""
+    """The part of a `BFN` that generates: samples under conditions, with guidance, and completions.
+
+    The network generates as in evaluation, whatever mode it is in: nothing is dropped.
+
+    Example:
+        >>> from graves_bfn import BFN, BFNMLP, BinaryImages, DiscreteFlow, ODESolver
+        >>> model = BFN(DiscreteFlow(2, beta_1=4.0), BFNMLP((8, 8, 1), 1, 1, width=32), BinaryImages(17))
+        >>> model.sample(5, num_steps=4, sampler=ODESolver(), batch_size=2).shape
+        torch.Size([5, 8, 8, 1])
+    """
 
     flow: Flow
     network: BFNNetworkBase
@@ -67,16 +77,17 @@ class DrawsSamples:
         generator: torch.Generator | None = None,
     ) -> Iterator[GenerationStep]:
         """Generates step by step; arguments as in `sample`."""
-        return (sampler or self.sampler).generate(
+        steps = (sampler or self.sampler).generate(
             self.flow,
             self.shown(condition=condition, valid=valid, known=known, guidance_scale=guidance_scale),
             self._shape(num_samples),
-            num_steps or self.sample_steps,
+            self.sample_steps if num_steps is None else num_steps,
             controls=controls,
             self_conditioning=self.network.extra_inputs.self_conditioning,
             generator=generator,
             device=self.device,
         )
+        return _each_evaluating(self.network, steps)
 
     def sample(
         self,
@@ -108,18 +119,19 @@ class DrawsSamples:
             progress: show a progress bar.
             generator: the source of the noise.
         """
-        return (sampler or self.sampler).sample(
-            self.flow,
-            self.shown(condition=condition, valid=valid, known=known, guidance_scale=guidance_scale),
-            self._shape(num_samples),
-            num_steps or self.sample_steps,
-            controls=controls,
-            self_conditioning=self.network.extra_inputs.self_conditioning,
-            batch_size=batch_size,
-            progress=progress,
-            generator=generator,
-            device=self.device,
-        )
+        with _evaluating(self.network):
+            return (sampler or self.sampler).sample(
+                self.flow,
+                self.shown(condition=condition, valid=valid, known=known, guidance_scale=guidance_scale),
+                self._shape(num_samples),
+                self.sample_steps if num_steps is None else num_steps,
+                controls=controls,
+                self_conditioning=self.network.extra_inputs.self_conditioning,
+                batch_size=batch_size,
+                progress=progress,
+                generator=generator,
+                device=self.device,
+            )
 
     def inpaint(
         self,
@@ -130,6 +142,8 @@ class DrawsSamples:
         method: Literal["clamp", "replace", "particles"] = "clamp",
         particles: int = 8,
         condition: Tensor | None = None,
+        valid: Data | None = None,
+        sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
     ) -> Any:
         """Completes data of which a part is known.
@@ -142,32 +156,57 @@ class DrawsSamples:
                 for all others, see `ReplaceInpainting` and `ParticleInpainting`.
             particles: how many per example, for that method.
             condition: labels or vectors, one for each example.
+            valid: booleans like x, False for padding.
+            sampler: how to generate; the model's by default.
             generator: the source of the noise.
 
         Raises:
             ValueError: when the method is unknown.
         """
-        count = len(first(x))
-        if method == "clamp":
-            clamp = ClampInpainting(x, known)
-            return self.sample(
-                count, num_steps, condition=condition, known=known, controls=[clamp], generator=generator
-            )
-        if method == "replace":
-            replace = ReplaceInpainting(x, known)
-            return self.sample(count, num_steps, condition=condition, controls=[replace], generator=generator)
-        if method != "particles":
+        if method not in ("clamp", "replace", "particles"):
             raise ValueError(f"method must be 'clamp', 'replace' or 'particles', not {method!r}")
-        swarm = ParticleInpainting(x, known, particles)
-        if condition is not None:
-            condition = condition.repeat_interleave(particles, 0)
-        many = self.sample(
-            count * particles, num_steps, condition=condition, controls=[swarm], generator=generator
+        control: ParticleInpainting | ClampInpainting | ReplaceInpainting
+        if method == "particles":
+            control = ParticleInpainting(x, known, particles)
+            condition, valid = control.repeated(condition), control.repeated(valid)
+        else:
+            control = ClampInpainting(x, known) if method == "clamp" else ReplaceInpainting(x, known)
+        drawn = self.sample(
+            len(first(control.x)),
+            num_steps,
+            condition=condition,
+            valid=valid,
+            known=known if method == "clamp" else None,
+            controls=[control],
+            sampler=sampler,
+            generator=generator,
         )
-        return swarm.choose(many, generator)
+        return control.choose(drawn, generator) if isinstance(control, ParticleInpainting) else drawn
 
     def _shape(self, count: int) -> Shape:
         shape = self.network.shape
         if isinstance(shape, dict):
             return {name: (count, *sizes) for name, sizes in shape.items()}
         return (count, *shape)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode for a while."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _each_evaluating(network: nn.Module, steps: Iterator[GenerationStep]) -> Iterator[GenerationStep]:
+    """The steps, each made with the network in evaluation mode."""
+    while True:
+        with _evaluating(network):
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step

@@ -17,6 +17,13 @@ class BFNNetworkBase(Spec, nn.Module, ABC):
 
     Args:
         extra_inputs: what the network is told beside the inputs and the time; nothing by default.
+
+    Example:
+        >>> from graves_bfn import BFNMixedMLP, BFNMLP, FieldShape
+        >>> fields = {"a": FieldShape((2,), 1, 1), "b": FieldShape((3,), 5, 5)}
+        >>> networks = BFNMLP((2,), 1, 1), BFNMixedMLP(fields)
+        >>> [(isinstance(network, BFNNetworkBase), network.variables) for network in networks]
+        [(True, 2), (True, 5)]
     """
 
     shape: tuple[int, ...] | dict[str, tuple[int, ...]]

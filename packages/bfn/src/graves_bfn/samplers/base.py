@@ -8,13 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from graves_bfn.flows.arrays import Shape, batch_of, concatenated, rows, with_batch
+from graves_bfn.flows.arrays import Shape, batch_of, concatenated, first, mapped, real_dtype, rows, with_batch
 from graves_bfn.flows.base import Flow, GenerationStep
 from graves_bfn.flows.losses import Network, Params
 from graves_bfn.flows.times import TimeGrid, UniformGrid
-from graves_bfn.guidance.control import Control, Sliceable
+from graves_bfn.guidance.control import Control, share
 from graves_core.spec import Spec
 
 
@@ -37,6 +36,11 @@ class Draws:
     output_noise: Any = None
     generator: torch.Generator | None = None
     device: torch.device | str | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the given noise, float32 at least; beliefs and times follow it."""
+        return real_dtype() if self.noise is None else real_dtype(first(self.noise).dtype)
 
     def message(self, i: int) -> Any:
         """Normal noise number i for one message."""
@@ -84,7 +88,8 @@ class Sampler(Spec, ABC):
 
     def begin(self, draws: Draws) -> Params:
         """The beliefs at the start; the prior."""
-        return draws.flow.prior(draws.shape, device=draws.device)
+        prior = draws.flow.prior(draws.shape, device=draws.device)
+        return mapped(lambda values: values.to(draws.dtype), prior)
 
     @abstractmethod
     def advance(
@@ -145,11 +150,12 @@ class Sampler(Spec, ABC):
             ValueError: when `num_steps` is not positive, or not a number of steps that the grid has.
         """
         draws = Draws(flow, shape, noise, output_noise, generator, device)
-        clock = torch.empty(batch_of(shape), device=device)
-        params, memory, estimate = self.begin(draws), None, None
         times = self.times(num_steps)
+        for control in controls:
+            control.begun()
+        params, memory, estimate = self.begin(draws), None, None
         for i, (now, following) in enumerate(pairwise(times)):
-            output = self._output(draws.flow, network, params, clock.fill_(now), estimate, controls)
+            output = self._output(draws, network, params, now, estimate, controls)
             step = GenerationStep(now, params, output)
             yield step
             estimate = flow.estimate_inputs(output) if self_conditioning else None
@@ -159,21 +165,23 @@ class Sampler(Spec, ABC):
                 order = control.survivors(flow, step, following, generator)
                 if order is not None:
                     params, memory, estimate = rows((params, memory, estimate), order)
-        output = self._output(flow, network, params, clock.fill_(1.0), estimate, controls)
+        output = self._output(draws, network, params, 1.0, estimate, controls)
         yield GenerationStep(1.0, params, output)
 
     def _output(
         self,
-        flow: Flow,
+        draws: Draws,
         network: Network,
         params: Params,
-        t: Tensor,
+        time: float,
         estimate: Any,
         controls: Sequence[Control],
     ) -> Any:
         """What the network makes of the beliefs, with all corrections."""
+        flow = draws.flow
         for control in controls:
             params = control.shown(flow, params)
+        t = torch.full((batch_of(draws.shape),), time, dtype=draws.dtype, device=draws.device)
         output = flow.predict(network, params, t, estimate)
         if self.temperature != 1:
             output = output.tempered(self.temperature)
@@ -227,10 +235,10 @@ class Sampler(Spec, ABC):
                 part = slice(begin, min(begin + size, count))
                 steps = self.generate(
                     flow,
-                    _share(network, part),
+                    share(network, part),
                     with_batch(shape, part.stop - part.start),
                     num_steps,
-                    controls=[_share(control, part) for control in controls],
+                    controls=[share(control, part) for control in controls],
                     self_conditioning=self_conditioning,
                     generator=generator,
                     device=device,
@@ -238,10 +246,6 @@ class Sampler(Spec, ABC):
                 (last,) = deque(_counting(steps, bar), maxlen=1)
                 parts.append(last.output.mode)
         return concatenated(parts)
-
-
-def _share(holder: Any, part: slice) -> Any:
-    return holder.rows(part) if isinstance(holder, Sliceable) else holder
 
 
 def _bar(total: int, shown: bool) -> Any:
