@@ -75,3 +75,15 @@ CASES = {
     "messages256": Case("discretised", 2, (32, 32, 3), 256, 1e-3, messages=True),
     "messages27": Case("discrete", 8, (256,), 27, 0.5625, messages=True),
 }
+
+GOALS = {
+    ("continuous", "loss", "ms"): 4,
+    ("discretised256", "loss", "ms"): 20,
+    ("discretised256", "loss", "MB"): 10,
+    ("discretised16", "loss", "ms"): 1.5,
+    ("discrete27", "loss", "ms"): 2,
+    ("discrete27", "sampling step", "ms"): 3,
+    ("messages27", "loss", "ms"): 50,
+    ("messages27", "loss", "MB"): 15,
+}
+"""How many times as much the reference should need at least, by case, work and unit."""

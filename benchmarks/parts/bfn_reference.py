@@ -1,4 +1,4 @@
-"""Bayesian Flow Networks the way the authors' released code computes them, written anew: what to compare with.
+"""Bayesian Flow Networks the way the authors' released code computes them, written anew for comparison.
 
 Times, means and precisions have the full shape of the data; classes are one-hot vectors of integers and
 beliefs about them probabilities, multiplied by exp(y); all K bins are differences of normal distribution

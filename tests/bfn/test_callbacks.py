@@ -31,6 +31,7 @@ from graves_core import EnglishWordsDataModule
 
 
 def fit(name: str, root: Path, callback: BFNSamples) -> None:
+    torch.manual_seed(0)
     run = trainer(root, callback, max_epochs=2, limit_train_batches=1, limit_val_batches=1)
     run.fit(MODELS[name](), datamodule=data(name))
 

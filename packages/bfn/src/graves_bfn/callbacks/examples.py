@@ -1,6 +1,6 @@
 """Examples of the data, with what a network is told about them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,13 +39,6 @@ class Examples(NamedTuple):
         """Other data of these lengths: where these are padding, the others become so too."""
         result: Data = padded(values, self.x, self.valid)
         return result
-
-
-def padded(values: Any, x: Any, valid: Any) -> Any:
-    """Values, but x where `valid` says so; of data in fields some masks may be missing."""
-    if isinstance(values, dict):
-        return {name: padded(value, x[name], (valid or {}).get(name)) for name, value in values.items()}
-    return values if valid is None else torch.where(valid, values, x.to(values))
 
 
 def joined(parts: list[Examples]) -> Examples:

@@ -87,8 +87,9 @@ def scaled_noise(
     generator: torch.Generator | None,
 ) -> Tensor:
     """A new tensor of normal noise times its standard deviation; the noise as in `normal_noise`."""
-    drawn = normal_noise(shape, noise, generator, scale.device)
-    return drawn.mul_(scale) if noise is None else drawn * scale
+    if noise is None:
+        return torch.randn(shape, generator=generator, device=scale.device, dtype=scale.dtype).mul_(scale)
+    return normal_noise(shape, noise, generator, scale.device) * scale
 
 
 def first(data: Data) -> Tensor:
@@ -124,6 +125,13 @@ def mapped(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 def rows(tree: Tree, index: Tensor | slice | int) -> Tree:
     """Some examples of everything in a tree of tensors, see `mapped`."""
     return mapped(lambda values: values[index], tree)
+
+
+def padded(values: Any, x: Any, valid: Any) -> Any:
+    """Values, but x where `valid` is False; of data in fields some masks may be missing."""
+    if isinstance(values, dict):
+        return {name: padded(value, x[name], (valid or {}).get(name)) for name, value in values.items()}
+    return values if valid is None else torch.where(valid, values, x.to(values))
 
 
 def concatenated(parts: list[Data]) -> Data:

@@ -129,7 +129,7 @@ class ContinuousFlow(GaussianFlow):
 
     def continuous_cost(self, x: Tensor, output: Delta, t: Tensor, where: Any) -> Float[Tensor, " batch"]:
         """Per example: beta'(t)/2 times the squared error, summed over the variables that count."""
-        weight = over_variables(self.schedule.beta_rate(t), x.ndim) / 2
+        weight = over_variables(self.schedule.beta_rate(t), x.ndim)
         return implied_error(output.belief, output.noise, output.scale, output.bounds, x, weight, where)
 
     def _squared_error(self, x: Tensor, output: Delta) -> Tensor:

@@ -95,8 +95,9 @@ class GaussianFlow(SingleFlow):
         """mu ~ N(gamma x, gamma (1 - gamma)); rho = 1 + beta(t)."""
         beta = over_variables(self.beta(t), x.ndim)
         precision = 1 + beta
-        spread = scaled_noise(x.shape, beta.sqrt() / precision, noise, generator)
-        return GaussianParams(torch.addcmul(spread, x, beta / precision), precision)
+        std = (beta.sqrt() / precision).to(torch.promote_types(beta.dtype, x.dtype))
+        spread = scaled_noise(x.shape, std, noise, generator)
+        return GaussianParams(spread.addcmul_(x, beta / precision), precision)
 
     def network_inputs(self, params: GaussianParams) -> Float[Tensor, "batch *variables"]:
         """The mean of the beliefs."""
@@ -189,5 +190,5 @@ class GaussianFlow(SingleFlow):
 
     def _noise_scale(self, t: Float[Tensor, " batch"], ndim: int) -> Tensor:
         """sqrt((1 - gamma)/gamma) = beta^(-1/2), for broadcasting; 0 before `T_MIN`."""
-        early = over_variables(t < T_MIN, ndim)
-        return torch.where(early, 0.0, over_variables(self.beta(t).rsqrt(), ndim))
+        scale = over_variables(self.beta(t).rsqrt(), ndim)
+        return scale.masked_fill_(over_variables(t < T_MIN, ndim), 0.0)

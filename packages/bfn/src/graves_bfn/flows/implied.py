@@ -45,7 +45,7 @@ def implied_error(
     weight: Tensor,
     where: Bool[Tensor, "batch *variables"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """Per example the weighted squared distance of x from the implied data, over the variables that count.
+    """Per example half the weighted squared distance of x from the implied data, where that counts.
 
     Args:
         mean: as in `implied_data`.
@@ -65,7 +65,7 @@ def _clipped(mean: Tensor, noise: Tensor, scale: Tensor, bounds: tuple[float, fl
     torch.addcmul(mean, x, scale, value=-1, out=x)
     # 0 times NaN is NaN, but as an integer 0; five times as fast as masks
     bits = x.view(torch.int64 if x.dtype == torch.float64 else torch.int32)
-    bits.mul_((scale != 0).to(bits.dtype))
+    bits.mul_(scale.bool())
     return x.clamp_(*bounds)
 
 
@@ -109,7 +109,7 @@ class _Error(torch.autograd.Function):
         error = (implied - x).mul_(root)
         if where is not None:
             error.masked_fill_(~where, 0.0)
-        cost = torch.linalg.vector_norm(error.unsqueeze(-1).flatten(1), dim=1).square()
+        cost = torch.linalg.vector_norm(error.unsqueeze(-1).flatten(1), dim=1).square() / 2
         inside = torch.ops.aten.hardtanh_backward.grad_input(error, implied, *bounds, grad_input=error)
         ctx.save_for_backward(inside, scale, root)
         return cost
@@ -118,5 +118,5 @@ class _Error(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inside, scale, root = ctx.saved_tensors
-        factor = 2 * root * grads[0].reshape(-1, *[1] * (inside.ndim - 1))
+        factor = root * grads[0].reshape(-1, *[1] * (inside.ndim - 1))
         return *_sources(ctx, inside, factor, scale), None, None, None, None, None

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from graves_bfn.codecs.base import Codec
-from graves_bfn.flows.arrays import Data, counted, first, real_dtype
+from graves_bfn.flows.arrays import Data, counted, first, padded, real_dtype
 from graves_bfn.flows.base import Flow
 from graves_bfn.flows.times import TimeGrid, stratified_times
 from graves_bfn.guidance.masks import KnownMask
@@ -211,8 +211,9 @@ class BFN(Spec, DrawsSamples, LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
         """As many samples as the batch has examples: uint8 pictures, lines of text, or decoded data."""
-        count = len(first(self.codec.encode(batch)))
-        x = self.sample(count, condition=self.codec.condition(batch), valid=self.codec.valid(batch))
+        like, valid = self.codec.encode(batch), self.codec.valid(batch)
+        drawn = self.sample(len(first(like)), condition=self.codec.condition(batch), valid=valid)
+        x = padded(drawn, like, valid)
         pictures, texts = self.codec.images(x), self.codec.texts(x)
         return pictures if pictures is not None else texts if texts is not None else self.codec.decode(x)
 

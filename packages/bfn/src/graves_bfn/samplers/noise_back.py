@@ -39,6 +39,6 @@ class NoiseBackSampler(Sampler):
         self, draws: Draws, step: GenerationStep, memory: Any, t: float, i: int
     ) -> tuple[Params, Any]:
         """Beliefs at time t about the network's expectation."""
-        noise = memory if self.fixed_noise and memory is not None else draws.message(i)
+        noise = draws.message(i) if memory is None else memory
         params = draws.flow.beliefs_about(step.output.mean, t, noise)
         return params, noise if self.fixed_noise else None
