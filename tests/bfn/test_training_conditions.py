@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from small_models import IMAGE, MODELS, batch, data
+from small_nets import awake
 from torch import Tensor
 
 from graves_bfn import (
@@ -182,7 +183,7 @@ def test_completions_keep_what_is_known(name: str, method: str) -> None:
 
 def test_sampling_drops_nothing_and_leaves_the_mode_alone() -> None:
     extra = ExtraInputs(condition=ClassCondition(10, dropout=0.9))
-    net = BFNMLP(IMAGE, 1, 1, width=16, depth=1, dropout=0.9, extra_inputs=extra)
+    net = awake(BFNMLP(IMAGE, 1, 1, width=16, depth=1, dropout=0.9, extra_inputs=extra))
     model, labels = BFN(DiscreteFlow(2, 4.0), net, BinaryImages(17)), torch.arange(6)
     frozen = next(module for module in net.modules() if isinstance(module, torch.nn.Dropout)).eval()
     make = lambda: model.sample(6, 4, condition=labels, generator=torch.Generator().manual_seed(0))

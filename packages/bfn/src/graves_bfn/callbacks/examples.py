@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from graves_bfn.flows.arrays import Data, concatenated, first, mapped, rows
+from graves_bfn.flows.arrays import Data, concatenated, first, mapped, padded, rows
 
 
 class Examples(NamedTuple):
