@@ -9,11 +9,9 @@ released code itself beside it.
 import argparse
 import ctypes
 import functools
-import math
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +25,8 @@ from parts.bfn_ours import Ours
 from parts.bfn_reference import reference
 from parts.bfn_released import Released
 from parts.tables import print_table, significant
+from parts.timing import alternate
 from torch import Tensor
-
-TURN = 0.1
-"""Seconds that a side is timed for in its turn, if that is more than one call."""
 
 AGREEMENT = {False: 1e-3, True: 0.1}
 """How far losses on the same random numbers may differ; n-step losses of the others are Monte-Carlo."""
@@ -80,30 +76,6 @@ def agree(case: Case, found: dict[str, Side]) -> bool:
     return all(torch.allclose(loss, losses[0], rtol=AGREEMENT[case.messages]) for loss in losses)
 
 
-def milliseconds(work: Callable[[Side], object], found: dict[str, Side], rounds: int) -> dict[str, float]:
-    """The median time of one call of each side over rounds in which they take turns.
-
-    Two calls that are not timed come first in each turn, because the others' large tensors leave caches and
-    the allocator in a state that would be charged to who comes next.
-    """
-    taken: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(rounds):
-        for name, side in found.items():
-            work(side)
-            alone = seconds(work, side, 1)
-            calls = math.ceil(TURN / alone)
-            taken[name].append(1e3 * seconds(work, side, calls) / calls)
-    return {name: median(values) for name, values in taken.items()}
-
-
-def seconds(work: Callable[[Side], object], side: Side, calls: int) -> float:
-    """Of the processor, so that what else runs on the machine does not count."""
-    start = time.process_time()
-    for _ in range(calls):
-        work(side)
-    return time.process_time() - start
-
-
 def peak() -> float:
     """The most memory that this process has held since `settle`, in MB."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
@@ -149,11 +121,13 @@ def compare(key: str, case: Case, options: argparse.Namespace) -> list[list[str]
     print(f"{case.name()}: losses {'agree' if agree(case, found) else 'DIFFER'}", file=sys.stderr)
     rows = []
     for work, call in works(case).items():
-        times = milliseconds(call, found, options.rounds)
+        calls = {name: functools.partial(call, side) for name, side in found.items()}
+        turns = alternate(calls, options.rounds)
+        times = {name: 1e3 * median(taken) for name, taken in turns.items()}
         sizes = megabytes(case, work, found, options.peer) if work.startswith("loss") else {}
         for unit, values in {"ms": times, "MB": sizes}.items():
             if values:
-                goal = GOALS.get((key, work.split(",")[0], unit))
+                goal = None if options.quick else GOALS.get((key, work.split(",")[0], unit))
                 ratios = [ratio(values[name], values["ours"]) for name in list(values)[1:]]
                 ratios.insert(1, f"{goal}x" if goal else "")
                 rows.append([f"{case.name()}: {work}, {unit}", *map(significant, values.values()), *ratios])

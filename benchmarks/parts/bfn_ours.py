@@ -7,14 +7,16 @@ from torch import Tensor
 from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow
 
 
+def flow_of(case: Case) -> ContinuousFlow | DiscretisedFlow | DiscreteFlow:
+    """The flow for data of this kind."""
+    if case.kind == "continuous":
+        return ContinuousFlow(case.accuracy)
+    return (DiscretisedFlow if case.kind == "discretised" else DiscreteFlow)(case.levels, case.accuracy)
+
+
 class Ours:
     def __init__(self, case: Case, x: Tensor, outputs: Tensor) -> None:
-        if case.kind == "continuous":
-            self.flow = ContinuousFlow(case.accuracy)
-        elif case.kind == "discretised":
-            self.flow = DiscretisedFlow(case.levels, case.accuracy)
-        else:
-            self.flow = DiscreteFlow(case.levels, case.accuracy)
+        self.flow = flow_of(case)
         self.case, self.x, self.outputs = case, x, outputs
         self.end = torch.ones(case.batch)
         self.generation = self.flow.generate(self.network, case.shape, STEPS)

@@ -7,7 +7,14 @@ import jaxtyping
 import pytest
 import torch
 
-from graves_bfn import ContinuousFlow, DiscreteFlow, DiscretisedFlow, EntropySchedule, QuadraticSchedule
+from graves_bfn import (
+    ContinuousFlow,
+    DiscreteFlow,
+    DiscretisedFlow,
+    EntropySchedule,
+    QuadraticSchedule,
+    Schedule,
+)
 
 TIMES = torch.tensor([0.0, 1e-7, 0.5, 1 - 1e-7, 1.0])
 PRECISIONS = [torch.float32, torch.bfloat16]
@@ -106,6 +113,23 @@ def test_gaussian_losses_and_gradients_are_finite(make: type, sigma_1: float, dt
         ]
         assert_finite(losses, weight)
     assert flow.sample(network, (2, 3), 2).isfinite().all()
+
+
+@pytest.mark.parametrize("power", [4, 8, 30])
+def test_schedules_that_start_flat_have_finite_losses(power: int) -> None:
+    class Power(Schedule):
+        def __init__(self) -> None:
+            pass
+
+        def beta(self, t: torch.Tensor) -> torch.Tensor:
+            return 9 * t**power
+
+    weight, times = torch.ones((), requires_grad=True), torch.tensor([0.0, 1e-6, 1e-5, 1e-3, 1.0])
+    for flow in (ContinuousFlow(schedule=Power()), DiscretisedFlow(16, schedule=Power())):
+        outputs = flow.outputs_per_variable
+        network = lambda mean, t, outputs=outputs: (weight * mean).unsqueeze(-1).expand(5, 2, outputs)
+        x = torch.full((5, 2), 0.0625)
+        assert_finite([flow.continuous_time_loss(network, x, t=times)], weight)
 
 
 def test_losses_under_autocast_are_float32_and_close_to_the_plain_ones() -> None:

@@ -118,6 +118,7 @@ def test_a_bfloat16_network_takes_float32_inputs(make: Make) -> None:
 def test_compiles_without_a_graph_break(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the compiler cannot read shape checks
     net, x, t = awake(make(1, 1, 0.0)).eval(), torch.randn(2, 4, 6, 2), torch.rand(2)
+    torch.compiler.reset()
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, t), net(x, t))
 

@@ -221,6 +221,7 @@ def test_a_network_with_extras_is_rebuilt_from_its_spec(make: Make, extra: Extra
 def test_compiles_in_training_without_a_graph_break(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the compiler cannot read shape checks
     net, told = awake(make(1, everything())), said()
+    torch.compiler.reset()
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(**told), net(**told))
 

@@ -178,6 +178,7 @@ def test_is_rebuilt_from_its_spec() -> None:
 def test_compiles_without_a_graph_break(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the compiler cannot read shape checks
     net, told = awake(mixed(everything())), spoken()
+    torch.compiler.reset()
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(**told), net(**told))
 

@@ -89,6 +89,46 @@ def test_a_constant_estimate_is_followed_exactly() -> None:
     torch.testing.assert_close(once, twice)
 
 
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_second_order_discrete_steps_are_exact_for_estimates_that_change_linearly(stochastic: bool) -> None:
+    # with p linear in u = sqrt(beta): dz = (K p - 1) d(u^2) + noise, or d(z/u) = (K p - 1) du without it
+    flow, (before, s, t) = DiscreteFlow(3, 2.0), (0.2, 0.5, 0.9)
+    generator = torch.Generator().manual_seed(0)
+    z, noise = torch.randn(2, 1, 4, 3, generator=generator, dtype=torch.float64)
+    earlier, p = torch.randn(2, 1, 4, 3, generator=generator, dtype=torch.float64).softmax(-1)
+    u = torch.linspace(s, t, 20_001, dtype=torch.float64) * math.sqrt(2.0)
+    slope = (p - earlier) / (math.sqrt(2.0) * (s - before))
+    rate = 3 * (p[..., None] + slope[..., None] * (u - u[0])) - 1
+    if stochastic:
+        alpha = flow.beta(t) - flow.beta(s)
+        expected = z + torch.trapezoid(rate * 2 * u, u) + math.sqrt(3 * alpha) * noise
+    else:
+        expected = u[-1] * (z / u[0] + torch.trapezoid(rate, u))
+    given = Estimate(s, p), Estimate(before, earlier), t, noise if stochastic else None
+    torch.testing.assert_close(flow.solve(z, *given), expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_second_order_steps_of_means_are_the_published_ones(stochastic: bool) -> None:
+    flow, times = ContinuousFlow(0.2), (0.2, 0.5, 0.9)
+    mean, x, earlier, noise = torch.randn(
+        4, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    _, s, t = (1 - 0.2 ** (2 * time) for time in times)  # gamma
+    before, now, following = (0.5 * math.log(0.2 ** (-2 * time) - 1) for time in times)  # lambda
+    h, scale_s, scale_t = following - now, math.sqrt(s * (1 - s)), math.sqrt(t * (1 - t))
+    guess = x + h / (2 * (now - before)) * (x - earlier)
+    if stochastic:
+        gone = 1 - math.exp(-2 * h)
+        expected = scale_t / scale_s * math.exp(-h) * mean + t * gone * guess
+        expected += scale_t * math.sqrt(gone) * noise
+    else:
+        expected = scale_t / scale_s * mean - t * (math.exp(-h) - 1) * guess
+    params = GaussianParams(mean, torch.full((3, 1), 1 / (1 - s), dtype=torch.float64))
+    given = Estimate(times[1], x), Estimate(times[0], earlier), times[2], noise if stochastic else None
+    torch.testing.assert_close(flow.solve(params, *given).mean, expected, rtol=1e-10, atol=1e-10)
+
+
 def solve(flow: ContinuousFlow | DiscreteFlow, source: object, order: int, num_steps: int) -> torch.Tensor:
     """The beliefs before the last output, from the same start with any number of steps."""
     generator = torch.Generator().manual_seed(3)

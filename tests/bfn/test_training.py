@@ -57,7 +57,7 @@ def test_a_short_run_improves_the_code_length(name: str) -> None:
     seed_everything(0)
     model = MODELS[name]()
     model.optimizer = lambda groups: torch.optim.AdamW(groups, lr=3e-3)
-    trainer = Trainer(max_steps=40, limit_val_batches=2, num_sanity_val_steps=0, **QUIET)
+    trainer = Trainer(max_steps=40, limit_val_batches=1, num_sanity_val_steps=0, **QUIET)
     source = data(name, batch_size=64)
     (before,) = trainer.validate(model, source, verbose=False)
     trainer.fit(model, source)

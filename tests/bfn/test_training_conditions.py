@@ -186,15 +186,15 @@ def test_sampling_drops_nothing_and_leaves_the_mode_alone() -> None:
     net = awake(BFNMLP(IMAGE, 1, 1, width=16, depth=1, dropout=0.9, extra_inputs=extra))
     model, labels = BFN(DiscreteFlow(2, 4.0), net, BinaryImages(17)), torch.arange(6)
     frozen = next(module for module in net.modules() if isinstance(module, torch.nn.Dropout)).eval()
-    make = lambda: model.sample(6, 4, condition=labels, generator=torch.Generator().manual_seed(0))
-    assert make().equal(make())
-    steps = model.generate(6, 4, condition=labels, generator=torch.Generator().manual_seed(0))
-    modes = []
-    for step in steps:
+    seeded = lambda: {"condition": labels, "generator": torch.Generator().manual_seed(0)}
+    means, modes = [], []
+    for step in model.generate(6, 4, **seeded()):
+        means.append(step.output.mean)
         modes.append(net.training)
-        last = step.output.mode
     assert all(modes)
-    assert last.equal(make())
+    for step, mean in zip(model.generate(6, 4, **seeded()), means, strict=True):
+        assert step.output.mean.equal(mean)
+    assert model.sample(6, 4, **seeded()).equal(step.output.mode)
     assert [module for module in net.modules() if not module.training] == [frozen]
 
 

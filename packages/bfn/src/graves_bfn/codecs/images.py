@@ -23,7 +23,8 @@ class _ImageCodec(Codec):
     def intensities(self, batch: Any) -> Float[Tensor, "batch height width channels"]:
         """Pixel values in [0, 1], channels last."""
         images: Tensor = batch[0] if isinstance(batch, list | tuple) else batch
-        return images.permute(0, 2, 3, 1) / (self.levels - 1)
+        # in the default dtype, which half-precision training changes, 256 levels would run together
+        return images.permute(0, 2, 3, 1).float() / (self.levels - 1)
 
     def condition(self, batch: Any) -> Shaped[Tensor, "batch *size"] | None:
         """The labels, where the batch has some."""

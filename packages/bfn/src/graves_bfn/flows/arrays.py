@@ -1,5 +1,6 @@
 """Small things that all flows do with tensors, and with dicts of them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -160,13 +161,29 @@ def per_example(
     return values.unsqueeze(-1).flatten(1).sum(1)
 
 
+def first_derivatives_only(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """For backward passes that hold values from the forward pass, as if those depended on nothing.
+
+    PyTorch's own `once_differentiable` stays silent where the incoming gradient is a constant.
+    """
+
+    @functools.wraps(backward)
+    def checked(ctx: Any, *grads: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("second derivatives (create_graph=True) are not available")
+        return backward(ctx, *grads)
+
+    return checked
+
+
 class _SquaredNorm(torch.autograd.Function):
     """In one pass forward and one back, where PyTorch's own functions take two to four."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         ctx.save_for_backward(values)
-        return torch.linalg.vector_norm(values, dim=-1).square()
+        norm: Tensor = torch.linalg.vector_norm(values, dim=-1)
+        return norm.square()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graves_bfn.flows.arrays import first_derivatives_only
+
 REACH = 5.6
 """Beyond so many standard deviations the normal distribution function is 0 or 1 in float32."""
 
@@ -175,6 +177,7 @@ class _EdgeSum(torch.autograd.Function):
         return total.add_(count).mul_(0.5).add_(num_bins - start - count)
 
     @staticmethod
+    @first_derivatives_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         density, slope = ctx.saved_tensors
         (grad,) = grads

@@ -16,7 +16,7 @@ from graves_bfn.flows.bins import (
     mode_bin,
     quantise,
 )
-from graves_bfn.flows.gaussian import T_MIN, GaussianFlow, GaussianParams
+from graves_bfn.flows.gaussian import GaussianFlow, GaussianParams
 from graves_bfn.flows.implied import implied_data
 from graves_bfn.flows.outputs import OutputDistribution
 from graves_bfn.flows.schedules import Schedule
@@ -90,6 +90,7 @@ class DiscretisedFlow(GaussianFlow):
         if num_bins < 2:
             raise ValueError(f"num_bins must be at least 2, not {num_bins}")
         self.num_bins = num_bins
+        self._nodes, self._weights = _quadrature()
 
     @property
     def outputs_per_variable(self) -> int:
@@ -106,12 +107,12 @@ class DiscretisedFlow(GaussianFlow):
         params: GaussianParams,
         t: Float[Tensor, " batch"],
     ) -> DiscretisedNormal:
-        """The distribution of the data implied by that of the noise; standard normal before `T_MIN`."""
+        """The distribution of the data implied by that of the noise; standard normal where the scale is 0."""
         noise_mean, log_std = full_precision(outputs).unbind(-1)
         scale = self._noise_scale(t, noise_mean.ndim)
         location = implied_data(params[0], noise_mean, scale)
         std = scale * log_std.clamp(-10, 10).exp()
-        std = std.masked_fill(over_variables(t < T_MIN, location.ndim), 1.0).clamp(*STD_RANGE)
+        std = std.masked_fill(scale == 0, 1.0).clamp(*STD_RANGE)
         return DiscretisedNormal(location, std, self.num_bins)
 
     def estimate_inputs(self, output: OutputDistribution) -> Float[Tensor, "batch *variables"]:
@@ -143,7 +144,7 @@ class DiscretisedFlow(GaussianFlow):
         generator: torch.Generator | None,
     ) -> Tensor:
         accuracy = over_variables(alpha, x.ndim)
-        noise, weights = _quadrature(x) if sender_noise is None else _equal_weights(sender_noise)
+        noise, weights = self._sender_noise(x) if sender_noise is None else _equal_weights(sender_noise)
         flat = [value.expand_as(x).flatten() for value in (x, output.location, output.std, accuracy)]
         flat_noise = noise.expand(-1, *x.shape).flatten(1)
         size = max(1, CHUNK // self.num_bins)
@@ -157,16 +158,20 @@ class DiscretisedFlow(GaussianFlow):
             )
         return torch.cat(costs).reshape(x.shape)
 
+    def _sender_noise(self, x: Tensor) -> tuple[Tensor, list[float]]:
+        nodes = torch.tensor(self._nodes, dtype=x.dtype).to(x.device, non_blocking=True)
+        return nodes.reshape(-1, *[1] * x.ndim), self._weights
+
     def _clean_cost(self, x: Tensor, output: DiscretisedNormal) -> Tensor:
         return -output.log_prob(x)
 
 
-def _quadrature(x: Tensor) -> tuple[Tensor, list[float]]:
+def _quadrature() -> tuple[list[float], list[float]]:
+    """Where to look at a standard normal number, and what each place counts."""
     from numpy.polynomial.hermite_e import hermegauss
 
     nodes, weights = hermegauss(QUADRATURE_NODES)
-    column = torch.tensor(nodes, dtype=x.dtype).to(x.device, non_blocking=True)
-    return column.reshape(-1, *[1] * x.ndim), (weights / math.sqrt(2 * math.pi)).tolist()
+    return nodes.tolist(), (weights / math.sqrt(2 * math.pi)).tolist()
 
 
 def _equal_weights(sender_noise: Tensor) -> tuple[Tensor, list[float]]:

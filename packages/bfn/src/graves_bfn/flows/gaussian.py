@@ -15,6 +15,9 @@ from graves_bfn.flows.solver_steps import gaussian_extrapolation, gaussian_step
 T_MIN = 1e-6
 """Before this time the network's output is not used: the formulas divide by beta(t), which starts at 0."""
 
+BETA_MIN = 1e-30
+"""Below this accuracy neither: its inverse would overflow in float32."""
+
 
 class GaussianParams(NamedTuple):
     """Normal beliefs: `mean` like the data; `precision` (1/variance) broadcasts over it."""
@@ -189,6 +192,7 @@ class GaussianFlow(SingleFlow):
         return GaussianParams(mean, ones * (1 + beside(beta, mean)))
 
     def _noise_scale(self, t: Float[Tensor, " batch"], ndim: int) -> Tensor:
-        """sqrt((1 - gamma)/gamma) = beta^(-1/2), for broadcasting; 0 before `T_MIN`."""
-        scale = over_variables(self.beta(t).rsqrt(), ndim)
-        return scale.masked_fill_(over_variables(t < T_MIN, ndim), 0.0)
+        """sqrt((1 - gamma)/gamma) = beta^(-1/2), for broadcasting; 0 before `T_MIN` and below `BETA_MIN`."""
+        beta = self.beta(t)
+        scale = over_variables(beta.rsqrt().masked_fill(beta < BETA_MIN, 0.0), ndim)
+        return scale.masked_fill(over_variables(t < T_MIN, ndim), 0.0)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from graves_bfn.flows.arrays import first_derivatives_only
 
 UNBOUNDED = (-math.inf, math.inf)
 
@@ -84,7 +85,7 @@ class _Implied(torch.autograd.Function):
         return x
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, scale = ctx.saved_tensors
         inside = torch.ops.aten.hardtanh_backward(grads[0], x, *ctx.bounds)
@@ -109,13 +110,13 @@ class _Error(torch.autograd.Function):
         error = (implied - x).mul_(root)
         if where is not None:
             error.masked_fill_(~where, 0.0)
-        cost = torch.linalg.vector_norm(error.unsqueeze(-1).flatten(1), dim=1).square() / 2
+        norm: Tensor = torch.linalg.vector_norm(error.unsqueeze(-1).flatten(1), dim=1)
         inside = torch.ops.aten.hardtanh_backward.grad_input(error, implied, *bounds, grad_input=error)
         ctx.save_for_backward(inside, scale, root)
-        return cost
+        return norm.square() / 2
 
     @staticmethod
-    @once_differentiable
+    @first_derivatives_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inside, scale, root = ctx.saved_tensors
         factor = root * grads[0].reshape(-1, *[1] * (inside.ndim - 1))

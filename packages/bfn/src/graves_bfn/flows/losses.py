@@ -15,6 +15,9 @@ from graves_bfn.flows.times import TimeGrid, UniformGrid
 Params: TypeAlias = Any
 """Beliefs about the data: whatever the flow at hand keeps them in."""
 
+EVEN_STEPS = UniformGrid()
+"""Made once, because the compiler cannot follow how a `Spec` remembers its arguments."""
+
 Network = Callable[..., Any]
 """Maps network inputs and times `(batch,)` to outputs `(batch, *variables, outputs_per_variable)`.
 
@@ -169,7 +172,7 @@ class Priced(ABC):
             ValueError: when `num_steps` is not positive.
         """
         one = first(x)
-        times = torch.tensor((grid or UniformGrid()).fractions(num_steps), dtype=torch.float64)
+        times = torch.tensor((grid or EVEN_STEPS).fractions(num_steps), dtype=torch.float64)
         if step is None:
             step = torch.randint(1, num_steps + 1, one.shape[:1], generator=generator, device=one.device)
         kind = real_dtype(one.dtype)

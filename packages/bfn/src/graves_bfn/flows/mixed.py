@@ -248,7 +248,8 @@ class MixedFlow(Flow):
 
     def nudge(self, params: Params, gradients: list[Tensor], s: float, t: float) -> Params:
         """Each field moved up its gradient."""
-        by_field = {name: [gradient] for name, gradient in zip(self.flows, gradients, strict=True)}
+        left = iter(gradients)
+        by_field = self._each(lambda flow, beliefs: [next(left) for _ in flow.leaves(beliefs)[1]], params)
         return self._each(lambda flow, *values: flow.nudge(*values, s, t), params, by_field)
 
     def expected_cost(
