@@ -31,6 +31,15 @@ from torch import Tensor
 AGREEMENT = {False: 1e-3, True: 0.1}
 """How far losses on the same random numbers may differ; n-step losses of the others are Monte-Carlo."""
 
+M_MMAP_THRESHOLD = -3
+"""The name of that option for mallopt."""
+
+PAGES_OF_ITS_OWN = 2**16
+"""Bytes from which memory is asked of the system each time."""
+
+FORGET_THE_PEAK = "5"
+"""What Linux wants to hear for that."""
+
 
 def sides(case: Case, peer: Path | None) -> dict[str, Side]:
     """Every implementation at hand, on the same data and network outputs."""
@@ -72,33 +81,33 @@ def agree(case: Case, found: dict[str, Side]) -> bool:
     losses: list[Tensor] = []
     for side in found.values():
         torch.manual_seed(1)
-        losses.append(side.loss().detach())
+        losses.append(side.loss().detach() / side.variables)
     return all(torch.allclose(loss, losses[0], rtol=AGREEMENT[case.messages]) for loss in losses)
 
 
-def peak() -> float:
-    """The most memory that this process has held since `settle`, in MB."""
+def resident(name: str) -> float:
+    """Memory that this process holds (VmRSS), or has held at most since `growth` looked (VmHWM), in MB."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1e3
-    raise RuntimeError("/proc/self/status has no VmHWM")
-
-
-def settle() -> None:
-    """Gives freed memory back to the system, where a call could hide in it, and forgets the peak so far."""
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    raise RuntimeError(f"/proc/self/status has no {name}")
 
 
 def growth(case: Case, work: str, name: str, peer: Path | None) -> float:
-    """How much one call adds to the peak of this process, in MB, once everything is loaded."""
+    """How much one call adds to the peak of this process, in MB, once everything is loaded.
+
+    Tensors get pages of their own, which go back to the system at once, so that none hides in what is free.
+    """
+    library = ctypes.CDLL(None)
+    library.mallopt(M_MMAP_THRESHOLD, PAGES_OF_ITS_OWN)
     call = works(case)[work]
     call(sides(replace(case, batch=1, variables=(4,)), peer)[name])
     side = sides(case, peer)[name]
-    settle()
-    before = peak()
+    library.malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text(FORGET_THE_PEAK, encoding="utf-8")
+    before = resident("VmRSS")
     call(side)
-    return peak() - before
+    return resident("VmHWM") - before
 
 
 def megabytes(case: Case, work: str, names: Iterable[str], peer: Path | None) -> dict[str, float]:

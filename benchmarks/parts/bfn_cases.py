@@ -55,10 +55,14 @@ class Case:
 class Side(Protocol):
     """One implementation, set up for one case with data `x` and a network that always says `outputs`."""
 
+    outputs: Tensor
+    variables: int
+    """How many variables a loss counts."""
+
     def __init__(self, case: Case, x: Tensor, outputs: Tensor) -> None: ...
 
     def loss(self) -> Tensor:
-        """The loss in nats per variable."""
+        """The mean loss of so many variables, in nats."""
 
     def step(self) -> object:
         """The next step of a generation."""

@@ -27,7 +27,7 @@ class ReferenceGaussian:
     """Continuous and discretised data."""
 
     def __init__(self, case: Case, x: Tensor, outputs: Tensor) -> None:
-        self.case, self.x, self.outputs = case, x, outputs
+        self.case, self.x, self.outputs, self.variables = case, x, outputs, 1
         self.sigma_1 = case.accuracy
         self.mean, self.precision, self.message = torch.zeros_like(x), torch.ones_like(x), 0
 
@@ -47,6 +47,7 @@ class ReferenceGaussian:
         noise = self.outputs.flatten(1, -2)
         early = t < T_MIN
         gamma = 1 - self.sigma_1 ** (2 * t)
+        gamma = torch.where(early, torch.ones_like(gamma), gamma)  # or gradients would be 0 times infinity
         spread = ((1 - gamma) / gamma).sqrt()
         location = flat / gamma - spread * noise[..., :1]
         location = torch.where(early, torch.zeros_like(location), location).reshape(self.x.shape)
@@ -95,7 +96,7 @@ class ReferenceGaussian:
         return STEPS * (sender.log_prob(y) - receiver.log_prob(y)).mean()
 
     def step(self) -> object:
-        self.message += 1
+        self.message = self.message % STEPS + 1
         t = torch.full_like(self.x, (self.message - 1) / STEPS)
         draw = self.output(self.mean, t)
         if isinstance(draw, Normal):
@@ -118,7 +119,7 @@ class ReferenceDiscrete:
     """Discrete data with more than two classes."""
 
     def __init__(self, case: Case, x: Tensor, outputs: Tensor) -> None:
-        self.case, self.x, self.outputs = case, x, outputs
+        self.case, self.x, self.outputs, self.variables = case, x, outputs, 1
         self.theta, self.message = torch.full((*case.shape, case.levels), 1 / case.levels), 0
 
     def sender(self, x: Tensor, alpha: Tensor | float) -> tuple[Tensor, Tensor | float]:
@@ -164,7 +165,7 @@ class ReferenceDiscrete:
         return STEPS * (sender.log_prob(y) - receiver.log_prob(y)).sum(-1).mean()
 
     def step(self) -> object:
-        self.message += 1
+        self.message = self.message % STEPS + 1
         draw = self.output(self.theta).sample()
         mean, std = self.sender(draw, self.case.accuracy * (2 * self.message - 1) / STEPS**2)
         theta = self.theta * Normal(mean, std).sample().exp()

@@ -27,7 +27,7 @@ class Released:
                 else probability.DiscretizedNormalFactory(num_bins=case.levels, clip=True)
             )
             loss = model.CtsBayesianFlowLoss(flow, factory, noise_pred=True)
-        self.case, self.x, self.outputs = case, x, outputs
+        self.case, self.x, self.outputs, self.variables = case, x, outputs, 1
         self.model = model.BFN(lambda inputs, t: self.outputs, flow, loss)
         self.beliefs, self.message = flow.get_prior_input_params(case.shape, x.device), 0
 
@@ -40,7 +40,7 @@ class Released:
 
     def step(self) -> object:
         """The body of the loop in their `BFN.sample`, which offers no single step."""
-        flow, self.message = self.model.bayesian_flow, self.message + 1
+        flow, self.message = self.model.bayesian_flow, self.message % STEPS + 1
         t = torch.ones(self.case.shape) * (self.message - 1) / STEPS
         draw = self.output(self.beliefs, t).sample().reshape(self.case.shape)
         alpha = flow.get_alpha(self.message, STEPS)

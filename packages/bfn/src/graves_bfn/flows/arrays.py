@@ -31,7 +31,7 @@ def over_variables(values: float | Tensor, ndim: int) -> float | Tensor:
     if not isinstance(values, Tensor):
         return values
     batch, *last = values.shape
-    return values.reshape(batch, *[1] * (ndim - 1 - len(last)), *last)
+    return values.view(batch, *[1] * (ndim - 1 - len(last)), *last)
 
 
 @overload

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from graves_bfn.flows.arrays import first_derivatives_only
+from graves_bfn.flows.arrays import first_derivatives_only, over_variables
 
 UNBOUNDED = (-math.inf, math.inf)
+"""Bounds of data that have none."""
 
 
 def implied_data(
@@ -119,5 +120,5 @@ class _Error(torch.autograd.Function):
     @first_derivatives_only
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inside, scale, root = ctx.saved_tensors
-        factor = root * grads[0].reshape(-1, *[1] * (inside.ndim - 1))
+        factor = root * over_variables(grads[0], inside.ndim)
         return *_sources(ctx, inside, factor, scale), None, None, None, None, None
