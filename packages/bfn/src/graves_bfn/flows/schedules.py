@@ -23,7 +23,8 @@ class Schedule(Spec, ABC):
 
     The loss for infinitely many messages depends on beta(1) alone; the path decides how much the estimate of
     the loss varies and how good few steps are. A subclass defines `beta`; its derivative is found by
-    automatic differentiation unless the subclass gives a cheaper formula.
+    automatic differentiation unless the subclass gives a cheaper formula. Schedules are fixed: losses give
+    them no gradient.
 
     Example:
         >>> class Cubic(Schedule):
