@@ -146,7 +146,8 @@ class BFN(Spec, DrawsSamples, LightningModule):
             valid: booleans like x, False for padding.
             known: booleans like x, True for what the network is told.
             self_conditioning: show the network what it expects at first.
-            generator: the source of times and noise.
+            generator: the source of times and noise; without one the ranks of a data-parallel run agree upon
+                their times, so that all of them must call this.
         """
         network = self.shown(condition=condition, valid=valid, known=known)
         t = self._times(first(x).shape[0], generator)
