@@ -1,3 +1,4 @@
+from .curriculum import Curriculum as Curriculum
 from .data import CIFAR10DataModule as CIFAR10DataModule
 from .data import DataSpec as DataSpec
 from .data import DiabetesDataModule as DiabetesDataModule

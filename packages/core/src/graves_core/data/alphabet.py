@@ -8,6 +8,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
+BYTES = "".join(map(chr, range(256)))
+"""The alphabet of bytes that are read as Latin-1: token `i` is byte `i`."""
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _SPELLED = {ord(str(digit)): f" {word} " for digit, word in enumerate(_DIGITS)}
 
@@ -65,6 +67,9 @@ def encode(text: str, symbols: str, path: Path) -> UInt8[Tensor, "characters"]:
         raise ValueError(
             f"{path} has {text[first]!r} at character {first}, which is not one of the symbols {symbols!r}"
         )
+    if max(symbols) in BYTES:  # then bytes can be translated, which is far faster than characters
+        places = bytes(max(0, symbols.find(character)) for character in BYTES)
+        return torch.frombuffer(bytearray(text.encode("latin-1").translate(places)), dtype=torch.uint8)
     table = {ord(symbol): chr(token) for token, symbol in enumerate(symbols)}
     return torch.frombuffer(bytearray(text.translate(table), "latin-1"), dtype=torch.uint8)
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from jaxtyping import UInt8
 from torch import Tensor
@@ -12,6 +12,20 @@ from graves_core.data.base import BaseDataModule
 from graves_core.data.spec import DataSpec
 from graves_core.data.splits import check_test_fraction, text_bounds
 from graves_core.data.windows import StridedWindows, TiledWindows
+
+TextPart = Literal["train", "val", "test"]
+
+
+class Passage(NamedTuple):
+    """The text of one part.
+
+    Args:
+        tokens: one number per character.
+        path: where it is from, for errors.
+    """
+
+    tokens: UInt8[Tensor, "characters"]
+    path: Path
 
 
 class TextDataModule(BaseDataModule):
@@ -69,8 +83,7 @@ class TextDataModule(BaseDataModule):
         self.stride = stride or length
         self.symbols = None if symbols is None else check_symbols(symbols)
         self.test_fraction = check_test_fraction(test_fraction, val_fraction)
-        self._tokens: UInt8[Tensor, "characters"] | None = None
-        self._path: Path | None = None
+        self._passages: dict[TextPart, Passage] | None = None
 
     @abstractmethod
     def read(self) -> tuple[str, Path]:
@@ -80,6 +93,18 @@ class TextDataModule(BaseDataModule):
             FileNotFoundError: when it isn't there.
             ValueError: naming the file, when it is damaged.
         """
+
+    def read_parts(self) -> dict[TextPart, tuple[str, Path]]:
+        """Reads the texts of the parts, and says where they are from.
+
+        Parts that are not named are the end of the training text, in the shares that the constructor was
+        given.
+
+        Raises:
+            FileNotFoundError: when one of them isn't there.
+            ValueError: naming the file, when one of them is damaged.
+        """
+        return {"train": self.read()}
 
     @property
     def spec(self) -> DataSpec:
@@ -92,10 +117,26 @@ class TextDataModule(BaseDataModule):
             raise RuntimeError("the alphabet is detected in setup: call it before spec, or give symbols")
         return DataSpec("text", (self.length,), levels=len(self.symbols), symbols=self.symbols)
 
+    def passages(self) -> dict[TextPart, Passage]:
+        """The whole text of each part, read once; there is no "val" when nothing is held back.
+
+        Raises:
+            FileNotFoundError: when a text isn't there.
+            ValueError: naming the file, when it is damaged or has a character outside of the alphabet.
+        """
+        if self._passages is None:
+            texts = self.read_parts()
+            self.symbols = self.symbols or _symbols_of(texts)
+            passages = {
+                part: Passage(encode(text, self.symbols, path), path) for part, (text, path) in texts.items()
+            }
+            self._passages = self._with_ends(passages)
+        return self._passages
+
     def read_train(self) -> tuple[TiledWindows, StridedWindows | None]:
         """Reads the text and cuts its training and validation parts into windows."""
         train = TiledWindows(self._part("train"), self.length, self.seed)
-        if not self.val_fraction:
+        if "val" not in self.passages():
             return train, None
         return train, StridedWindows(self._part("val"), self.length, self.stride)
 
@@ -103,17 +144,29 @@ class TextDataModule(BaseDataModule):
         """Reads the text and cuts its test part into windows."""
         return StridedWindows(self._part("test"), self.length, self.stride)
 
-    def _part(self, name: Literal["train", "val", "test"]) -> UInt8[Tensor, "characters"]:
-        if self._tokens is None:
-            text, self._path = self.read()
-            self.symbols = self.symbols or detect_symbols(text, self._path)
-            self._tokens = encode(text, self.symbols, self._path)
-        val, test = text_bounds(len(self._tokens), self.val_fraction, self.test_fraction)
-        bounds = {"train": slice(0, val), "val": slice(val, test), "test": slice(test, None)}
-        part = self._tokens[bounds[name]]
+    def _with_ends(self, passages: dict[TextPart, Passage]) -> dict[TextPart, Passage]:
+        """Cuts the parts that have no text of their own off the end of the training text."""
+        tokens, path = passages["train"]
+        val_fraction = 0.0 if "val" in passages else self.val_fraction
+        test_fraction = 0.0 if "test" in passages else self.test_fraction
+        val, test = text_bounds(len(tokens), val_fraction, test_fraction)
+        cuts: dict[TextPart, slice] = {"train": slice(0, val)}
+        if val_fraction:
+            cuts["val"] = slice(val, test)
+        if test_fraction:
+            cuts["test"] = slice(test, None)
+        return passages | {part: Passage(tokens[cut], path) for part, cut in cuts.items()}
+
+    def _part(self, name: TextPart) -> UInt8[Tensor, "characters"]:
+        part, path = self.passages()[name]
         if len(part) < self.length:
             raise ValueError(
-                f"{self._path} is too short: its {name} part has {len(part)} characters, fewer than "
+                f"{path} is too short: its {name} part has {len(part)} characters, fewer than "
                 f"length={self.length}"
             )
         return part
+
+
+def _symbols_of(texts: dict[TextPart, tuple[str, Path]]) -> str:
+    characters = "".join("".join(set(text)) for text, _ in texts.values())
+    return detect_symbols(characters, texts["train"][1])

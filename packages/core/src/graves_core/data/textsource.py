@@ -2,15 +2,17 @@
 
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 from graves_core.data.damage import GZIP_MAGIC, ZIP_MAGIC, open_maybe_gzip, refusing, starts_with
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, encoding: Literal["utf-8", "latin-1"] = "utf-8") -> str:
     """Reads a text file as it is, line ends included.
 
     Args:
         path: a plain file, a gzipped one, or a zip with one member; told apart by their content.
+        encoding: `"latin-1"` reads any file, with one character for each of its bytes.
 
     Returns:
         Its characters.
@@ -29,7 +31,7 @@ def read_text(path: Path) -> str:
     if not content:
         raise ValueError(f"{path} is empty")
     try:
-        return content.decode("utf-8")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 

@@ -19,7 +19,7 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
     """Writes small sets that every DataModule accepts as `data_dir`: the right formats, random content.
 
     There are 256 + 64 images of MNIST and of Fashion-MNIST, 5 x 32 + 64 of CIFAR-10, 6 + 3 characters of
-    Omniglot with 4 drawings each, and 60,000 characters of text8.
+    Omniglot with 4 drawings each, 60,000 characters of text8, and three files of WikiText-103 in bytes.
 
     Args:
         root: folder to write into; it is made if need be.
@@ -32,7 +32,7 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
         >>> import tempfile
         >>> folder = write_fake_data(Path(tempfile.mkdtemp()))
         >>> sorted(path.name for path in folder.iterdir())
-        ['cifar10', 'fashion_mnist', 'mnist', 'omniglot', 'text8']
+        ['cifar10', 'fashion_mnist', 'mnist', 'omniglot', 'text8', 'wikitext-103-raw']
     """
     draw = np.random.default_rng(seed)
     write_mnist(root / "mnist", draw)
@@ -40,6 +40,7 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
     write_cifar10(root / "cifar10" / "cifar-10-batches-bin", draw)
     write_omniglot(root / "omniglot", draw)
     write_text8(root / "text8", draw)
+    write_wikitext(root / "wikitext-103-raw", draw)
     return root
 
 
@@ -159,3 +160,17 @@ def write_text8(folder: Path, draw: Generator, characters: int = 60_000) -> None
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / "text8.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("text8", text8_bytes(draw, characters))
+
+
+def write_wikitext(folder: Path, draw: Generator, characters: int = 20_000) -> None:
+    """Writes the three files of raw WikiText-103: articles with headings, in UTF-8.
+
+    Args:
+        folder: where to.
+        draw: source of the content.
+        characters: length of the training text; validation and test have a tenth of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, length in (("train", characters), ("valid", characters // 10), ("test", characters // 10)):
+        words = text8_bytes(draw, length).decode()
+        (folder / f"wiki.{part}.raw").write_text(f" \n = Café = \n \n{words} \n", encoding="utf-8")
