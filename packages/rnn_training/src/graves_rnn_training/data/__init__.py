@@ -1,0 +1,1 @@
+"""Data sets: the copy task, and texts as streams."""
