@@ -1,0 +1,1 @@
+"""Recurrent cells of one time step, dense or sparse, with their Jacobians."""

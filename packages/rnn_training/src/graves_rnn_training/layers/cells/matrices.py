@@ -1,0 +1,100 @@
+"""Whole weight matrices from the kept entries, made once and used until the weights change."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from graves_rnn_training.layers.cache import Cache
+from graves_rnn_training.layers.cells.masks import Kept
+
+_updates = 0
+
+
+def _count_update(*_: Any) -> None:
+    """Fused optimizers change weights without raising the version that torch keeps of them."""
+    global _updates
+    _updates += 1
+
+
+register_optimizer_step_post_hook(_count_update)
+
+
+class _Whole(torch.autograd.Function):
+    """Saves no tensor for backward, so that graphs that go backward one by one can share the result."""
+
+    @staticmethod
+    def forward(weight: Tensor, kept: Kept) -> Tensor:
+        return kept.matrix(weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Kept], output: Tensor) -> None:
+        ctx.kept = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.kept.values(gradient), None
+
+
+class Matrices:
+    """Remembers the whole matrix of each weight until an optimizer or an in-place operation changes it.
+
+    Changes through `weight.data`, which torch does not count, are seen after the next step of any optimizer.
+    Copies and pickles are empty.
+
+    Example:
+        >>> from graves_rnn_training.layers.cells.masks import kept_entries
+        >>> kept = kept_entries(torch.tensor([[True, False], [False, True]]), gates=1)
+        >>> weight, matrices = nn.Parameter(torch.ones(2)), Matrices()
+        >>> matrices.whole("weight", weight, kept) is matrices.whole("weight", weight, kept)
+        True
+        >>> _ = weight.detach().mul_(6.0)
+        >>> matrices.whole("weight", weight, kept).tolist()
+        [[6.0, 0.0], [0.0, 6.0]]
+    """
+
+    def __init__(self) -> None:
+        self._made = Cache()
+
+    def whole(self, name: str, weight: Float[Tensor, " kept"], kept: Kept) -> Float[Tensor, "rows columns"]:
+        """The matrix, zero where nothing is kept; gradients flow to the weight where they are enabled.
+
+        Args:
+            name: of the weight.
+            weight: the kept entries.
+            kept: where they stand.
+        """
+        if kept.flat is None or not _counts_changes(weight):
+            return kept.matrix(weight)
+        graph = torch.is_grad_enabled() and weight.requires_grad
+        key = (name, graph, torch.is_inference_mode_enabled())
+        stamp = (_updates, id(weight), weight._version, weight.data_ptr(), weight.dtype)
+        made: _Made | None = self._made.get(key)
+        if made is not None and made.stamp == stamp and made.kept is kept:
+            return made.matrix
+        if not _lasts(weight):
+            return kept.matrix(weight)
+        matrix: Tensor = _Whole.apply(weight, kept)  # type: ignore[no-untyped-call]
+        self._made[key] = _Made(stamp, kept, matrix)
+        return matrix
+
+
+class _Made(NamedTuple):
+    stamp: tuple[int, int, int, int, torch.dtype]
+    kept: Kept
+    matrix: Tensor
+
+
+def _counts_changes(weight: Tensor) -> bool:
+    return not torch.compiler.is_compiling() and isinstance(weight, nn.Parameter) and not weight.is_inference()
+
+
+def _lasts(weight: Tensor) -> bool:
+    """Whether what is computed here may be kept, unlike what transforms of `torch.func` make."""
+    try:
+        weight.new_empty(1).data_ptr()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Learners: a cell together with the way in which its gradient is computed."""

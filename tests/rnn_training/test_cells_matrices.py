@@ -1,0 +1,28 @@
+"""The whole matrices of sparse cells follow their weights, whatever changes these."""
+
+import pytest
+import torch
+
+from graves_rnn_training.layers.cells.gru import GRUCell
+
+
+@pytest.mark.parametrize("how", ["fused", "foreach", "neither"])
+def test_matrix_follows_every_kind_of_optimizer(how: str) -> None:
+    """Fused optimizers on the CPU do not raise the version of what they change."""
+    cell = GRUCell(3, 6, sparsity=0.5)
+    kind = {"fused": how == "fused", "foreach": how == "foreach"}
+    optimizer = torch.optim.Adam(cell.parameters(), lr=0.1, **kind)
+    before = cell.matrix("weight_hh").detach().clone()
+    cell(torch.randn(2, 3), torch.randn(2, 6)).sum().backward()
+    optimizer.step()
+    after = cell.matrix("weight_hh")
+    assert not torch.equal(before, after)
+    assert torch.equal(after[cell.weight_hh_mask], cell.weight_hh)
+
+
+def test_matrix_follows_an_assignment_of_data() -> None:
+    """As when averaged weights are put in the place of the trained ones."""
+    cell = GRUCell(3, 6, sparsity=0.5)
+    cell.matrix("weight_hh")
+    cell.weight_hh.data = torch.ones_like(cell.weight_hh)
+    assert torch.equal(cell.matrix("weight_hh"), cell.weight_hh_mask.float())
