@@ -6,7 +6,6 @@ boolean matrix products. The packages' own code is not used.
 """
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -198,16 +197,3 @@ def rtrl(setting: Setting, mask: Tensor | None = None, rate: float = 0.0) -> tup
             moves = setting.split(gradient)
             weights = {name: value - rate * moves[name] for name, value in weights.items()}
     return (weights if rate else setting.split(total)), influences
-
-
-def learned(
-    forward: Callable[[Tensor, Tensor | None], tuple[Tensor, object]],
-    setting: Setting,
-    after: Callable[[], None] = lambda: None,
-) -> None:
-    """Runs a learner over the data and goes backward after every step."""
-    state = None
-    for x, target in zip(setting.inputs, setting.targets, strict=True):
-        output, state = forward(x, state)
-        (output - target).pow(2).sum().div(2).backward()
-        after()

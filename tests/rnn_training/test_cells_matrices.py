@@ -26,3 +26,22 @@ def test_matrix_follows_an_assignment_of_data() -> None:
     cell.matrix("weight_hh")
     cell.weight_hh.data = torch.ones_like(cell.weight_hh)
     assert torch.equal(cell.matrix("weight_hh"), cell.weight_hh_mask.float())
+
+
+def test_graphs_that_share_a_matrix_go_backward_one_by_one() -> None:
+    cell = GRUCell(2, 4, sparsity=0.5)
+    x, state = torch.randn(3, 2), torch.randn(3, 4)
+    one, two = cell(x, state).sum(), cell(x, state).sum()
+    one.backward()
+    first = cell.weight_hh.grad.clone()
+    two.backward()
+    torch.testing.assert_close(cell.weight_hh.grad, 2 * first)
+
+
+def test_transforms_of_torch_func_leave_no_matrix_behind() -> None:
+    cell = GRUCell(2, 4, sparsity=0.5)
+    x, state = torch.randn(2), torch.randn(4)
+    by_state = torch.func.jacrev(lambda s: cell(x[None], s[None])[0])(state)
+    assert by_state.shape == (4, 4)
+    cell(x[None], state[None]).sum().backward()
+    assert cell.weight_hh.grad.abs().sum() > 0

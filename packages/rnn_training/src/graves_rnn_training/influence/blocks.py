@@ -1,11 +1,12 @@
-"""Influence where parameters reach within some steps: for each unit, a block of rows it reaches by its parameters.
+"""Influence where parameters reach within some steps: for each unit, the rows that its parameters reach.
 
 All parameters of a unit (and class of slots) reach the same rows, so the influence is a dense block for each
-unit, `(rows, parameters, batch)`, and nothing else is stored. A pair is one row of one block. The pairs of all
-blocks stand one after another, those with equally many sources together, so that an update is a sum of as many
-gathered rows as a pair has sources.
+unit, `(rows, parameters, batch)`, and nothing else is stored. A pair is one row of one block. The pairs of
+all blocks stand one after another, those with equally many sources together, so that an update is a sum of as
+many gathered rows as a pair has sources.
 """
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -167,10 +168,13 @@ def block_step(
     """
     found = []
     for run in pairs.runs:
-        new = immediate[run.start : run.stop] if run.own else None
-        for pair, entry in zip(run.pairs.unbind(1), run.entries.unbind(1), strict=True):
-            by, before = dynamics[entry][:, None], influence[pair]
-            new = by * before if new is None else torch.addcmul(new, by, before)
+        shares = [
+            (dynamics[entry][:, None], influence[pair])
+            for pair, entry in zip(run.pairs.unbind(1), run.entries.unbind(1), strict=True)
+        ]
+        new = immediate[run.start : run.stop] if run.own else torch.mul(*shares.pop())
+        for by, before in shares:
+            new = torch.addcmul(new, by, before)
         found.append(new)
     return torch.cat(found)
 
@@ -195,7 +199,7 @@ def block_gradient(
 def _sources(
     rows: Bool[Tensor, "state blocks"], number: Int[Tensor, "state blocks"], entries: Entries
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All combinations of a pair, a pair of the same block that it draws from, and the entry of D in between."""
+    """All combinations of a pair, one of the same block that it draws from, and the entry of D between."""
     found = []
     at_once = max(1, MOST_TESTED // rows.shape[1])
     for first in range(0, len(entries.state), at_once):
@@ -225,7 +229,7 @@ def _runs(counts: Tensor, own: int, target: Tensor, source: Tensor, entry: Tenso
     cuts = (counts.diff() != 0).nonzero()[:, 0] + 1
     bounds = sorted({0, own, len(counts), *cuts.tolist()})
     runs = []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         inside = (target >= start) & (target < stop)
         shape = (stop - start, int(counts[start]))
         pairs = torch.arange(start, stop, device=counts.device)[:, None].repeat(1, shape[1])

@@ -1,4 +1,4 @@
-"""Influence as full matrices, of every parameter on every number of the state: real-time recurrent learning."""
+"""Influence as full matrices, of every parameter on every number of the state."""
 
 import torch
 from jaxtyping import Float, Int

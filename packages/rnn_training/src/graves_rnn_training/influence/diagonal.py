@@ -125,4 +125,6 @@ def _values(feed: Feed, source: Tensor) -> Tensor:
     if feed.columns is None:
         return source
     values = source[feed.columns]
-    return values if feed.rows is not None else values.view(-1, feed.units, feed.fan_in, source.shape[1])
+    if feed.fan_in is None:
+        return values
+    return values.view(-1, feed.units, feed.fan_in, source.shape[1])

@@ -64,9 +64,7 @@ def make_groups(
         sizes = torch.bincount(columns.unit[chosen], minlength=reached.shape[1])
         for members in _alike(sizes):
             inside = chosen[torch.isin(columns.unit[chosen], members)]
-            pairs = find_pairs(
-                reached[:, members], _touched(kind, members, len(sizes)), entries, len(sizes)
-            )
+            pairs = find_pairs(reached[:, members], _touched(kind, members, len(sizes)), entries, len(sizes))
             found.append(_group(columns, inside, members, pairs, slots, len(sizes)))
     return found
 
@@ -74,7 +72,7 @@ def make_groups(
 def _alike(sizes: Int[Tensor, " units"]) -> Iterator[Int[Tensor, " members"]]:
     """Units with about equally many parameters."""
     limit = 0.0
-    for size in sizes.unique().tolist():
+    for size in sorted(set(sizes.tolist())):
         if size > limit:
             limit = UNIFORM * size
             yield ((sizes >= size) & (sizes <= limit)).nonzero()[:, 0]
@@ -86,9 +84,7 @@ def _touched(kind: SlotClass, members: Int[Tensor, " members"], units: int) -> B
     return torch.cat([own & is_touched for is_touched in kind.parts])
 
 
-def _group(
-    columns: Columns, chosen: Tensor, members: Tensor, pairs: Pairs, slots: int, units: int
-) -> Group:
+def _group(columns: Columns, chosen: Tensor, members: Tensor, pairs: Pairs, slots: int, units: int) -> Group:
     """Lays out the chosen parameters, those of one unit after another."""
     block = torch.searchsorted(members, columns.unit[chosen])
     position = _positions(block)
@@ -98,11 +94,12 @@ def _group(
     slot[block, position], source[block, position] = columns.slot[chosen], columns.source[chosen]
     own, row = pairs.block[: pairs.own], pairs.row[: pairs.own]
     slot = slot[:1] if bool((slot == slot[0]).all()) else slot[own]
+    shape = (-1, slices, width)
     return Group(
         pairs=pairs,
         first=row // units * slots * units + row % units,
-        slots=slot.unflatten(1, (slices, width)).transpose(0, 1).contiguous(),
-        sources=source[own].unflatten(1, (slices, width)).transpose(0, 1).contiguous(),
+        slots=slot.view(shape).transpose(0, 1).contiguous(),
+        sources=source[own].view(shape).transpose(0, 1).contiguous(),
         columns=chosen,
         places=block * slices * width + position,
     )

@@ -77,6 +77,8 @@ class LongSequenceRNN(Spec, LightningModule):
                 f"readout has num_classes={readout.num_classes}, but the encoder has "
                 f"num_symbols={encoder.num_symbols}"
             )
+        if kind not in LAYERS:
+            raise ValueError(f"kind must be one of {tuple(LAYERS)}, not {kind!r}")
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, not {num_layers}")
         self.encoder = encoder

@@ -88,7 +88,9 @@ class _Made(NamedTuple):
 
 
 def _counts_changes(weight: Tensor) -> bool:
-    return not torch.compiler.is_compiling() and isinstance(weight, nn.Parameter) and not weight.is_inference()
+    if torch.compiler.is_compiling():
+        return False
+    return isinstance(weight, nn.Parameter) and not weight.is_inference()
 
 
 def _lasts(weight: Tensor) -> bool:

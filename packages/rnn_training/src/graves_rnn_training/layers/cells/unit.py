@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from graves_rnn_training.equations.units import Columns, Linearised, Units, UnitStructure, pre_activations
 from graves_rnn_training.influence.dense import dynamics, full_dynamics, full_immediate, immediate, sources
 from graves_rnn_training.influence.patterns import dynamics_pattern, full_pattern, reached, slot_classes
+from graves_rnn_training.layers.cache import Cache
 from graves_rnn_training.layers.cells.base import LinearMaps, OnlineCell
 from graves_rnn_training.layers.cells.masks import Kept, checked_mask, kept_entries, pruned_mask, random_mask
 from graves_rnn_training.layers.cells.matrices import Matrices
@@ -104,9 +105,10 @@ class UnitCell(OnlineCell):
             for name, (columns, share) in shares.items()
         }
         self._matrices = Matrices()
+        self._columns = Cache()
         self._kept = {name: kept_entries(masks[name], self.structure.gates) for name in WEIGHTS}
-        sizes = {name: self._kept[name].number for name in WEIGHTS}
         rows = self.structure.gates * hidden_size
+        sizes: dict[str, int] = {name: self._kept[name].number for name in WEIGHTS}
         for name, size in {**sizes, "bias_ih": rows, "bias_hh": rows}.items():
             weight = torch.empty(size).uniform_(-(hidden_size**-0.5), hidden_size**-0.5)
             self.register_parameter(name, nn.Parameter(weight))
@@ -189,9 +191,15 @@ class UnitCell(OnlineCell):
 
     def columns(self) -> Columns:
         """The slot, unit and source of each parameter, in the order of `learned`."""
-        none = torch.zeros(0, dtype=torch.long, device=self.bias_ih.device)
-        found = [Columns(none, none, none), *(self.columns_of(name) for name, _ in self.learned())]
-        return Columns(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        learned = tuple(name for name, _ in self.learned())
+        key = (learned, *(id(self.kept(name)) for name in WEIGHTS), self.bias_ih.device)
+        if self._columns.get("key") != key:
+            none = torch.zeros(0, dtype=torch.long, device=self.bias_ih.device)
+            found = [Columns(none, none, none), *(self.columns_of(name) for name in learned)]
+            self._columns["key"] = key
+            self._columns["made"] = Columns(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        made: Columns = self._columns["made"]
+        return made
 
     def columns_of(self, name: str) -> Columns:
         """The slot, unit and source of each entry of one parameter.
@@ -288,7 +296,9 @@ class UnitCell(OnlineCell):
 
     @classmethod
     def from_torch(
-        cls: type[Cell], module: nn.RNNCellBase, masks: Mapping[Weight, Bool[Tensor, "rows columns"]] | None = None
+        cls: type[Cell],
+        module: nn.RNNCellBase,
+        masks: Mapping[Weight, Bool[Tensor, "rows columns"]] | None = None,
     ) -> Cell:
         """A cell with the weights of one of torch's, on the same device and in the same dtype.
 

@@ -17,13 +17,13 @@ OPTIONS = {"assert_indirect_indexing": False}
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, compiled by the default backend of `torch.compile` at its first call.
 
-    A call costs half of what it costs with `torch.compile`, which compares all arguments with those that it has
-    compiled for, and compiles one function for a few shapes only. Here the first tensor alone is looked at, and
-    the shapes of all others must follow from it.
+    A call costs half of what it costs with `torch.compile`, which compares all arguments with those that it
+    has compiled for, and compiles one function for a few shapes only. Here the first tensor alone is looked
+    at, and the shapes of all others must follow from it.
 
     Args:
-        function: of contiguous tensors and tuples of tensors, which it may change in place; returns tensors in
-            tuples, lists or dicts. Called without a graph.
+        function: of contiguous tensors and tuples of tensors, which it may change in place; returns tensors
+            in tuples, lists or dicts. Called without a graph.
     """
     return _Compiled(function)
 
@@ -70,20 +70,26 @@ def _compile(function: Callable[..., Any], args: tuple[Any, ...], tensors: list[
 
     with torch.no_grad():
         graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
-        run = compile(graph, tensors, options=OPTIONS)
+        run = compile(graph, list(tensors), options=OPTIONS)
     result, places = found[-1]
     return _Made(run, places, _packing(result))
 
 
 def _packing(result: Any) -> Callable[[list[Tensor]], Any]:
     """Makes of a list of tensors what the function returns; flat results at little cost."""
-    if isinstance(result, dict) and not any(isinstance(item, (tuple, list, dict)) for item in result.values()):
+    if isinstance(result, dict) and not any(
+        isinstance(item, (tuple, list, dict)) for item in result.values()
+    ):
         names = list(result)
         return lambda tensors: dict(zip(names, tensors, strict=True))
-    if type(result) is tuple and not any(isinstance(item, (tuple, list, dict)) for item in result):
+    if type(result) is tuple and not any(map(_is_nested, result)):
         return tuple
     template = _filled(result, itertools.repeat(None))
     return lambda tensors: _filled(template, iter(tensors))
+
+
+def _is_nested(item: Any) -> bool:
+    return isinstance(item, (tuple, list, dict))
 
 
 def _place(tensor: Tensor, given: tuple[Tensor, ...], new: list[Tensor]) -> tuple[bool, int]:

@@ -1,5 +1,7 @@
 """What learners with an influence matrix have in common."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -8,6 +10,12 @@ from graves_rnn_training.influence.dense import dense_step, dynamics, immediate,
 from graves_rnn_training.layers.cells.base import OnlineCell
 from graves_rnn_training.layers.cells.unit import UnitCell
 from graves_rnn_training.layers.learners.base import Learner, OnlineState
+
+SLICES = 8
+"""In how many parts an influence is overwritten."""
+
+NARROW = 256
+"""Columns of a part at least."""
 
 
 def check_fit(
@@ -28,10 +36,9 @@ def check_fit(
     wanted = [(batch_size, learner.cell.state_size), *traces]
     given = [tensor.shape for tensor in (state.hidden, *state.traces)]
     if given != wanted:
-        given = [tuple(shape) for shape in given]
         raise ValueError(
-            f"state has tensors of shapes {given}, but {type(learner).__name__} needs {wanted} for these inputs; "
-            "after a change of batch size or masks begin with initial_state()"
+            f"state has tensors of shapes {[*map(tuple, given)]}, but {type(learner).__name__} needs {wanted} "
+            "for these inputs; after a change of batch size or masks begin with initial_state()"
         )
 
 
@@ -58,7 +65,7 @@ def restarted(
 def split_gradient(cell: OnlineCell, gradient: Float[Tensor, " parameters"]) -> list[Tensor]:
     """The gradient of each learned parameter out of that of all."""
     parameters = [value for _, value in cell.learned()]
-    parts = gradient.split([value.numel() for value in parameters])
+    parts = torch.split(gradient, [value.numel() for value in parameters])
     return [part.view_as(value) for part, value in zip(parts, parameters, strict=True)]
 
 
@@ -74,6 +81,8 @@ def dense_influence(
     inputs: Float[Tensor, "batch input"],
     hidden: Float[Tensor, "batch state"],
     influence: Float[Tensor, "batch state parameters"],
+    in_place: bool,
+    dropped: Bool[Tensor, "state parameters"] | None = None,
 ) -> tuple[Float[Tensor, "batch state"], Float[Tensor, "batch state parameters"]]:
     """The new state of a cell, and J' = D J + I.
 
@@ -82,11 +91,39 @@ def dense_influence(
         inputs: of the step.
         hidden: the state before.
         influence: J.
+        in_place: overwrite it, some columns after others, so that little room is needed beside it.
+        dropped: which entries become zero.
     """
-    if not isinstance(cell, UnitCell):
+    if isinstance(cell, UnitCell):
+        new, moved = _by_units(cell, inputs, hidden, influence)
+    else:
         maps = cell.linear_maps(inputs, hidden)
-        return maps.state, torch.baddbmm(maps.immediate, maps.dynamics, influence)
+        new, moved = (
+            maps.state,
+            lambda part: torch.baddbmm(maps.immediate[:, :, part], maps.dynamics, influence[:, :, part]),
+        )
+    if not in_place:
+        result = moved(slice(None))
+        return new, result if dropped is None else result.masked_fill_(dropped, 0)
+    parameters = influence.shape[2]
+    width = max(NARROW, -(-parameters // SLICES))
+    for first in range(0, parameters, width):
+        part = slice(first, first + width)
+        influence[:, :, part] = moved(part)
+        if dropped is not None:
+            influence[:, :, part].masked_fill_(dropped[:, part], 0)
+    return new, influence
+
+
+def _by_units(
+    cell: UnitCell, inputs: Tensor, hidden: Tensor, influence: Tensor
+) -> tuple[Tensor, Callable[[slice], Tensor]]:
+    """The new state, and some columns of the new influence."""
     step, columns = cell.linearise(inputs, hidden), cell.columns()
-    by_output = dynamics(step, cell.matrix("weight_hh"), cell.structure)
+    by_output = dynamics(step, cell.whole_weights().weight_hh, cell.structure)
     by_unit = immediate(step, columns, sources(inputs, cell.output(hidden)))
-    return step.state.flatten(0, 1).T, dense_step(influence, step, by_output, by_unit, columns.unit)
+
+    def moved(part: slice) -> Tensor:
+        return dense_step(influence[:, :, part], step, by_output, by_unit[:, :, part], columns.unit[part])
+
+    return step.state.flatten(0, 1).T, moved

@@ -48,9 +48,7 @@ class RTRL(ForwardLearner):
         """One step of the state and of J."""
         check_fit(self, state, len(inputs))
         (influence,) = state.traces
-        hidden, new = dense_influence(self.cell, inputs, state.hidden, influence)
-        if self.in_place:
-            new = influence.copy_(new)
+        hidden, new = dense_influence(self.cell, inputs, state.hidden, influence, self.in_place)
         return Advance(OnlineState(hidden, (new,)), (new,))
 
     def gradients(self, delta: Float[Tensor, "batch hidden"], saved: tuple[Tensor, ...]) -> list[Tensor]:

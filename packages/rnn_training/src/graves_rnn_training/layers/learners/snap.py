@@ -1,7 +1,7 @@
 """Sparse n-step approximation: the influence where parameters reach within n steps, and nowhere else."""
 
 import operator
-from typing import NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -47,20 +47,20 @@ class Influence(Protocol):
 
 
 class _Made(NamedTuple):
-    masks: tuple[Kept | None, Kept | None]
-    learned: list[str]
+    masks: tuple[Kept, ...]
+    rest: list[Any]
     influence: Influence
     size: int
 
 
 class SnAp(ForwardLearner):
-    """Follows the influence of parameters on those numbers of the state that they reach within `order` steps.
+    """Follows the influence of parameters where they reach the state within `order` steps.
 
-    Order 1 costs about as much as backpropagation through time and is exact for what stays within a unit. With
-    growing order it becomes `RTRL`; on dense recurrent weights order 2 already is.
+    Order 1 costs about as much as backpropagation through time and is exact for what stays within a unit.
+    With growing order it becomes `RTRL`; on dense recurrent weights order 2 already is.
 
-    Patterns are a matter of masks and equations: a weight that happens to be zero, or an input that is, changes
-    nothing.
+    Patterns are a matter of masks and equations: a weight that happens to be zero, or an input that is,
+    changes nothing.
 
     Args:
         cell: one time step of the network.
@@ -103,7 +103,7 @@ class SnAp(ForwardLearner):
             raise ValueError(f"lstm_pattern must be one of {get_args(Form)}, got {lstm_pattern!r}")
         self.order = order
         self.lstm_pattern = lstm_pattern
-        self.compile = compile
+        self.compiles = compile
         self._made = Cache()
 
     @property
@@ -139,12 +139,10 @@ class SnAp(ForwardLearner):
 
     def _now(self) -> _Made:
         """What was made for the masks, parameters and device of the cell, made again when these change."""
-        cell = self.cell
-        masks = (cell.kept("weight_ih"), cell.kept("weight_hh")) if isinstance(cell, UnitCell) else (None, None)
-        learned = [name for name, _ in cell.learned()]
         made: _Made | None = self._made.get("made")
-        if made is None or made.learned != learned or any(map(operator.is_not, made.masks, masks)):
-            made = self._made["made"] = _Made(masks, learned, *self._make())
+        masks, rest = _structure(self.cell)
+        if made is None or made.rest != rest or any(map(operator.is_not, made.masks, masks)):
+            made = self._made["made"] = _Made(masks, rest, *self._make())
         return made
 
     def _make(self) -> tuple[Influence, int]:
@@ -160,10 +158,17 @@ class SnAp(ForwardLearner):
         rows = reached(dynamics, cell.structure, self.order, self.lstm_pattern)
         size = pattern_size(rows, classes, columns.slot, columns.unit)
         if self.order == 1:
-            return DiagonalInfluence(cell, self.lstm_pattern, self.in_place, self.compile), size
+            return DiagonalInfluence(cell, self.lstm_pattern, self.in_place, self.compiles), size
         if size >= NEARLY_ALL * cell.state_size * len(columns.slot):
             kept = full_pattern(rows, classes, columns.slot, columns.unit)
             return MaskedInfluence(cell, kept, self.in_place), size
-        blocks = BlockInfluence(cell, dynamics, classes, rows, self.in_place, self.compile)
+        blocks = BlockInfluence(cell, dynamics, classes, rows, self.in_place, self.compiles)
         return blocks, size
 
+
+def _structure(cell: OnlineCell) -> tuple[tuple[Kept, ...], list[Any]]:
+    """What the form of the influence depends on: masks, which are compared as objects, and the rest."""
+    learned = [name for name, _ in cell.learned()]
+    if isinstance(cell, UnitCell):
+        return (cell.kept("weight_ih"), cell.kept("weight_hh")), [cell.bias_ih.device, *learned]
+    return (), [next(cell.parameters()).device, *learned]

@@ -54,8 +54,8 @@ class DiagonalInfluence:
             traces: of the step before.
         """
         inputs, hidden = inputs.T.contiguous(), hidden.T.contiguous()
-        new, *traces = self._step(inputs, hidden, traces, self.cell.whole_weights())
-        return new.T, tuple(traces)
+        new, *after = self._step(inputs, hidden, traces, self.cell.whole_weights())
+        return new.T, tuple(after)
 
     def gradients(self, delta: Float[Tensor, "batch units"], traces: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The gradient of each parameter by name.
@@ -85,7 +85,8 @@ class DiagonalInfluence:
         return step.state.flatten(0, 1), *new
 
     def _backward(self, delta: Float[Tensor, "units batch"], traces: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        found = [diagonal_gradient(trace, feed, delta) for trace, feed in zip(traces, self.feeds, strict=True)]
+        pairs = zip(traces, self.feeds, strict=True)
+        found = [diagonal_gradient(trace, feed, delta) for trace, feed in pairs]
         return named_gradients(self.cell.structure, self.feeds, found)
 
 

@@ -41,10 +41,8 @@ class MaskedInfluence:
             traces: of the step before.
         """
         (influence,) = traces
-        new, moved = dense_influence(self.cell, inputs, hidden, influence)
-        if self.dropped is not None:
-            moved.masked_fill_(self.dropped, 0)
-        return new, (influence.copy_(moved) if self.in_place else moved,)
+        new, moved = dense_influence(self.cell, inputs, hidden, influence, self.in_place, self.dropped)
+        return new, (moved,)
 
     def gradients(self, delta: Float[Tensor, "batch units"], traces: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The gradient of each parameter by name.

@@ -1,10 +1,12 @@
 """How much memory backpropagation through time may use, as a user says it."""
 
-from typing import Literal, get_args
+import functools
+from typing import Any, Literal, get_args
 
 from graves_core.spec import Spec
 from graves_rnn_training.layers.scan.choice import Amount, plans_within
-from graves_rnn_training.layers.scan.cost import PlanCost, at_hand
+from graves_rnn_training.layers.scan.cost import PlanCost
+from graves_rnn_training.layers.scan.footprint import at_hand, least_bytes
 from graves_rnn_training.layers.scan.sizes import StepBytes
 
 BudgetStrategy = Literal["auto", "hidden", "internal", "mixed"]
@@ -98,22 +100,24 @@ class MemoryBudget(Spec):
         Raises:
             ValueError: when no plan keeps to the budget.
         """
+        key = self.slots, self.bytes, self.fraction, self.forwards, self.strategy, self.segment
+        return _planned(key, length, sizes, fused)
+
+    def choose(self, length: int, sizes: StepBytes | None, fused: bool) -> PlanCost:
+        """What `plan` remembers; arguments as there."""
         counts = [(k, -(-length // k), sizes and sizes.times(k)) for k in self._segments(length, fused)]
         total = self._total(*counts[0][1:])
         costs = [
             PlanCost(plan, length, segment, sized)
             for segment, steps, sized in counts
-            for amount in [self._amount(steps, sized, total)]
-            if amount is not None
-            for plan in plans_within(self.strategy, amount, steps, sized, coarse=fused)
+            for plan in plans_within(self.strategy, self._amount(steps, total), steps, sized, coarse=fused)
         ]
         if costs:
             return min(costs, key=self._worth)
         smallest = counts[0][2]
         if total is None or smallest is None:
             raise ValueError(f"forwards={self.forwards} needs another strategy than {self.strategy!r}")
-        least = at_hand(smallest) + smallest.hidden
-        raise ValueError(f"bytes must be at least {least}, which one step needs, not {total}")
+        raise ValueError(f"bytes must be at least {least_bytes(smallest)}, which one step needs, not {total}")
 
     def _segments(self, length: int, fused: bool) -> list[int]:
         """The lengths of segments to choose from, in rising order."""
@@ -135,18 +139,18 @@ class MemoryBudget(Spec):
         least = at_hand(sizes) + sizes.hidden * (1 + steps.bit_length())
         return max(least, int(self.fraction * steps * sizes.internal))
 
-    def _amount(self, steps: int, sizes: StepBytes | None, total: int | None) -> Amount | None:
-        """What the budget allows for so many steps; None if that is too little for one."""
-        if self.slots is not None:
-            return Amount(slots=self.slots)
+    def _amount(self, steps: int, total: int | None) -> Amount:
+        """What the budget allows for so many steps."""
         if self.forwards is not None:
             return Amount(forwards=self.forwards * steps)
-        assert sizes is not None
-        assert total is not None
-        room = total - at_hand(sizes) - sizes.hidden
-        return Amount(room=room) if room >= 0 else None
+        return Amount(slots=self.slots, size=total)
 
     def _worth(self, cost: PlanCost) -> tuple[float, float]:
         """What should be small: memory where the time is given, else time; short segments take more of it."""
         time, memory = cost.time_ratio * (1 + CALL / cost.segment), cost.peak_bytes or 0
         return (memory, time) if self.forwards is not None else (time, memory)
+
+
+@functools.lru_cache(maxsize=1024)
+def _planned(key: tuple[Any, ...], length: int, sizes: StepBytes | None, fused: bool) -> PlanCost:
+    return MemoryBudget(*key).choose(length, sizes, fused)

@@ -1,9 +1,10 @@
 """From an amount of memory, or of time, to the plan of each strategy that keeps to it."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from graves_rnn_training.layers.scan.footprint import at_hand, least_bytes, peak_bytes
 from graves_rnn_training.layers.scan.sizes import StepBytes
 from graves_rnn_training.schedules.binomials import hidden_forwards, internal_forwards
 from graves_rnn_training.schedules.plan import Plan, make_plan
@@ -21,16 +22,16 @@ class Amount(NamedTuple):
 
     Attributes:
         slots: states that are stored.
-        room: bytes beyond the initial state and the step at hand.
+        size: bytes of all that is stored or used at once.
         forwards: forward operations of all steps together.
 
     Example:
-        >>> Amount(room=1000).slots is None
+        >>> Amount(size=1000).slots is None
         True
     """
 
     slots: int | None = None
-    room: int | None = None
+    size: int | None = None
     forwards: float | None = None
 
 
@@ -68,7 +69,7 @@ def plan_within(strategy: Strategy, amount: Amount, steps: int, sizes: StepBytes
     """
     if strategy == "hidden":
         slots = _hidden_slots(amount, steps, sizes)
-        return make_plan(steps, min(slots, steps), 1, 1, "hidden") if slots else None
+        return make_plan(steps, min(slots, steps), 1, 1, "hidden") if slots > 0 else None
     if strategy == "internal":
         slots = _internal_slots(amount, steps, sizes)
         return make_plan(steps, min(slots, steps), 1, 1, "internal") if slots else None
@@ -81,9 +82,9 @@ def _hidden_slots(amount: Amount, steps: int, sizes: StepBytes | None) -> int:
         return amount.slots
     if amount.forwards is not None:
         return _fewest(hidden_forwards, steps, amount.forwards)
-    assert amount.room is not None
+    assert amount.size is not None
     assert sizes is not None
-    return 1 + amount.room // sizes.hidden
+    return (amount.size - at_hand(sizes)) // sizes.hidden
 
 
 def _internal_slots(amount: Amount, steps: int, sizes: StepBytes | None) -> int:
@@ -91,9 +92,33 @@ def _internal_slots(amount: Amount, steps: int, sizes: StepBytes | None) -> int:
         return amount.slots
     if amount.forwards is not None:
         return _fewest(internal_forwards, steps, amount.forwards)
-    assert amount.room is not None
+    assert amount.size is not None
     assert sizes is not None
-    return 1 + amount.room // sizes.stored
+    if sizes.steps > 1:
+        return max(0, 1 + (amount.size - least_bytes(sizes)) // sizes.stored)
+    return _most(lambda slots: make_plan(steps, slots, 1, 1, "internal"), 1, steps, amount.size, sizes)
+
+
+def _mixed(amount: Amount, steps: int, sizes: StepBytes) -> Plan | None:
+    """With units of half a hidden state where that matters; internal states are rounded up."""
+    hidden = 2 if sizes.internal <= FINE * sizes.hidden else 1
+    internal = -(-sizes.internal * hidden // sizes.hidden)
+    enough = hidden + steps * internal
+
+    def plan(units: int) -> Plan:
+        return make_plan(steps, min(units, enough), hidden, internal, "mixed")
+
+    if amount.slots is not None:
+        return plan(amount.slots * hidden)
+    if amount.size is not None:
+        at_most = min(enough, hidden * (1 + amount.size // sizes.hidden))
+        units = _most(plan, hidden, at_most, amount.size, sizes)
+        return plan(units) if units else None
+    assert amount.forwards is not None
+    slots = _fewest(internal_forwards, steps, amount.forwards)
+    units = hidden + (slots - 1) * internal
+    spare = _fewest(lambda _, more: plan(hidden + more - 1).forwards, steps, amount.forwards, units)
+    return plan(hidden + spare - 1) if slots else None
 
 
 def _fewest(forwards: Callable[[int, int], int], steps: int, most: float, limit: int | None = None) -> int:
@@ -103,23 +128,15 @@ def _fewest(forwards: Callable[[int, int], int], steps: int, most: float, limit:
     return slots if slots <= limit else 0
 
 
-def _mixed(amount: Amount, steps: int, sizes: StepBytes) -> Plan | None:
-    """With units of half a hidden state where that matters; internal states are rounded up."""
-    kept = sizes.internal if amount.slots is not None else sizes.stored
-    hidden = 2 if kept <= FINE * sizes.hidden else 1
-    internal = -(-kept * hidden // sizes.hidden)
-
-    def plan(units: int) -> Plan:
-        return make_plan(steps, min(units, hidden + steps * internal), hidden, internal, "mixed")
-
-    if amount.slots is not None:
-        return plan(amount.slots * hidden)
-    if amount.room is not None:
-        return plan(hidden + amount.room * hidden // sizes.hidden)
-    assert amount.forwards is not None
-    slots = _fewest(internal_forwards, steps, amount.forwards)
-    enough = hidden + (slots - 1) * internal
-    spare = _fewest(
-        lambda _, units: plan(hidden + units - 1).forwards, steps, amount.forwards, enough - hidden + 1
+def _most(plan: Callable[[int], Plan], least: int, most: int, size: int, sizes: StepBytes) -> int:
+    """The most memory, in the units of a plan, that does not take more bytes; 0 if the least does."""
+    if size < least_bytes(sizes):
+        return 0
+    units = (
+        least
+        - 1
+        + bisect_right(range(least, most + 1), size, key=lambda units: peak_bytes(plan(units), sizes))
     )
-    return plan(hidden + spare - 1) if slots else None
+    while units >= least and peak_bytes(plan(units), sizes) > size:
+        units -= 1
+    return units if units >= least else 0

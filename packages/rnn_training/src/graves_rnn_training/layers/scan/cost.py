@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from graves_rnn_training.layers.scan.footprint import peak_bytes
 from graves_rnn_training.layers.scan.sizes import StepBytes
 from graves_rnn_training.schedules.plan import Plan
 
@@ -52,15 +53,7 @@ class PlanCost:
     @property
     def peak_bytes(self) -> int | None:
         """Expected peak of all states, those of the step at hand included; None without sizes."""
-        if self.sizes is None:
-            return None
-        if self.plan.strategy == "internal":
-            stored = (self.plan.units - 1) * self.sizes.stored
-        else:
-            each = (self.sizes.hidden, self.plan.hidden_units), (self.sizes.stored, self.plan.internal_units)
-            kinds = each[:1] if self.plan.strategy == "hidden" else each
-            stored = max(self.plan.units * size // units for size, units in kinds)
-        return min(stored, self.plan.steps * self.sizes.internal) + at_hand(self.sizes)
+        return None if self.sizes is None else peak_bytes(self.plan, self.sizes)
 
     @property
     def full_bytes(self) -> int | None:
@@ -88,14 +81,3 @@ class PlanCost:
 
 Report = Callable[[PlanCost], None]
 """Told what a scan with gradients costs, before it runs."""
-
-
-def at_hand(sizes: StepBytes) -> int:
-    """Bytes that a step needs besides what is stored: its graph, gradients on their way, states.
-
-    What fused kernels use within is not seen when sizes are measured: a quarter for that.
-    """
-    working = sizes.working if sizes.steps == 1 else sizes.working * 5 // 4
-    if working < sizes.internal:  # compiled code is not seen at all
-        working = 2 * sizes.internal
-    return working + 3 * sizes.hidden

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+Modules = list[nn.Module]
+"""What a user's cell and readout consist of."""
+
 Buffer = tuple[nn.Module, str]
 """Where a buffer stands: its module, and its name there."""
 
@@ -37,7 +40,7 @@ class Effects:
         random: whether the cell may draw random numbers.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], tensors: Iterable[Any], random: bool) -> None:
+    def __init__(self, modules: Modules, tensors: Iterable[Any], random: bool) -> None:
         owners = (part for module in modules for part in module.modules())
         self.buffers: list[Buffer] = [(part, name) for part in owners for name in part._buffers]
         self.devices = [device for device in devices(tensors) if device.type != "cpu"]

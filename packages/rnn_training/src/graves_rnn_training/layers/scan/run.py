@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from graves_rnn_training.layers.scan.budget import MemoryBudget
 from graves_rnn_training.layers.scan.cost import PlanCost, Report
-from graves_rnn_training.layers.scan.effects import Effects
+from graves_rnn_training.layers.scan.effects import Effects, Modules
 from graves_rnn_training.layers.scan.function import Job
 from graves_rnn_training.layers.scan.graphs import check_all_known
 from graves_rnn_training.layers.scan.reductions import Outputs
@@ -19,7 +19,7 @@ from graves_rnn_training.layers.scan.trees import flatten
 PLAIN = 512
 """Time steps that are run at once where nothing is stored."""
 
-SAMPLE = 8
+SAMPLE = 4
 """Time steps that are run to measure what is fast on many at once."""
 
 
@@ -44,7 +44,7 @@ class Scan:
         length: int,
         reductions: Any,
         shared: dict[str, Tensor],
-        modules: list[nn.Module],
+        modules: Modules,
         random: bool,
         owner: Any,
         label: Any = None,
