@@ -130,7 +130,7 @@ def measure(size: int, share: float, names: list[str], rounds: int) -> list[str]
 
 
 def braintrace(python: str, rounds: int) -> None:
-    """SnAp-2 of both at 128 units and 93.75 % sparsity; theirs is a vanilla network, a third of the parameters."""
+    """SnAp-2 of both, 128 units, 93.75 % sparse; theirs is vanilla, with a third of the parameters."""
     script = Path(__file__).parent / "parts" / "rnn_braintrace.py"
     told = subprocess.run([python, str(script)], capture_output=True, text=True, check=True)
     theirs = json.loads(told.stdout.strip().splitlines()[-1])["milliseconds"]

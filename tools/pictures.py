@@ -13,6 +13,7 @@ SHOWN = {
     "bfn/digits_conditional": ["samples.png", "completions.png"],
     "bfn/diabetes": ["marginals.png"],
     "bfn/mnist_small": ["samples.png", "strip.png"],
+    "rnn_training/copy_snap": ["predictions.png", "progress.png"],
 }
 TESTED = {"bfn/digits": "graves_bfn.BFNQuality"}
 """Callbacks that draw some of the pictures in a test after the training."""

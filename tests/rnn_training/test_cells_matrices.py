@@ -45,3 +45,13 @@ def test_transforms_of_torch_func_leave_no_matrix_behind() -> None:
     assert by_state.shape == (4, 4)
     cell(x[None], state[None]).sum().backward()
     assert cell.weight_hh.grad.abs().sum() > 0
+
+
+def test_a_graph_from_before_an_update_is_refused_as_torch_refuses_it() -> None:
+    cell = GRUCell(2, 4, sparsity=0.5)
+    state = cell(torch.randn(3, 2), torch.randn(3, 4, requires_grad=True))
+    with torch.no_grad():
+        cell.weight_hh.mul_(2)
+    cell(torch.randn(3, 2), torch.randn(3, 4))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        state.sum().backward()

@@ -1,4 +1,4 @@
-"""The callback puts a memory budget into a LightningModule that does not know of it, and takes it out again."""
+"""The callback puts a memory budget into a LightningModule that knows nothing of it, and takes it out again."""
 
 import copy
 from pathlib import Path

@@ -211,6 +211,47 @@ def test_tensors_of_a_graph_may_be_parameters_of_a_function() -> None:
     torch.testing.assert_close(results_and_gradients(scanned, [encoder]), expected, rtol=1e-12, atol=1e-12)
 
 
+@strategies
+def test_sparse_gradients_of_embeddings_add_up(strategy: str) -> None:
+    table = nn.Embedding(7, 3, sparse=True, dtype=torch.float64)
+    cell = nn.GRUCell(3, 3, dtype=torch.float64)
+
+    def step(symbols: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = cell(table(symbols), state)
+        return state, state
+
+    symbols, start = torch.randint(7, (30, 2)), torch.zeros(2, 3, dtype=torch.float64)
+    wanted = [table.weight, *cell.parameters()]
+    expected = results_and_gradients(lambda: plain_loop(step, symbols, start), wanted)
+    found = results_and_gradients(lambda: scan(step, symbols, start, strategy, parameters=wanted), wanted)
+    for one, other in zip(found, expected, strict=True):
+        assert one.is_sparse == other.is_sparse
+        torch.testing.assert_close(one.to_dense(), other.to_dense(), rtol=1e-12, atol=1e-12)
+
+
+@strategies
+def test_gradients_that_share_memory_do_not_mix(strategy: str) -> None:
+    """A bias as large as the output, used at some steps: autograd hands it the output's own gradient."""
+    bias, weight = double(2, 3, wants=True), double(3, 3, wants=True)
+
+    def cell(inputs: Tensor, state: Any) -> Any:
+        hidden, turn = state
+        hidden = hidden @ weight + inputs
+        hidden = hidden + bias if turn % 3 == 0 else hidden.tanh()
+        return hidden, (hidden, turn + 1)
+
+    x = double(20, 2, 3)
+
+    def begin() -> Any:
+        return torch.zeros(2, 3, dtype=torch.float64), 0
+
+    wanted = [bias, weight]
+    expected = results_and_gradients(lambda: plain_loop(cell, x, begin()), wanted)
+    found = results_and_gradients(lambda: scan(cell, x, begin(), strategy, parameters=wanted), wanted)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_frozen_parameters_leave_the_gradient_of_inputs() -> None:
     cell = nn.GRUCell(3, 3, dtype=torch.float64).requires_grad_(False)
     x = double(20, 2, 3, wants=True)

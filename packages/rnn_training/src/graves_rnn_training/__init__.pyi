@@ -36,6 +36,7 @@ from .layers.scan.rnn import CheckpointedRNN as CheckpointedRNN
 from .layers.scan.rnn import checkpointed as checkpointed
 from .layers.scan.scan import checkpointed_scan as checkpointed_scan
 from .layers.scan.scan import plan_cost as plan_cost
+from .module.long import LongSequenceRNN as LongSequenceRNN
 from .module.online import OnlineRNN as OnlineRNN
 from .schedules.chart import schedule_chart as schedule_chart
 from .schedules.instructions import Instruction as Instruction

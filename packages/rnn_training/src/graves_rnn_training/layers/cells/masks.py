@@ -45,7 +45,7 @@ class Kept(NamedTuple):
         shape = (self.gates * self.units, self.columns)
         if self.flat is None:
             return values.view(shape)
-        return values.new_zeros(math.prod(shape)).index_put((self.flat,), values).view(shape)
+        return values.new_zeros(math.prod(shape)).scatter(0, self.flat, values).view(shape)
 
     def values(self, matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, " kept"]:
         """The kept entries of a matrix."""

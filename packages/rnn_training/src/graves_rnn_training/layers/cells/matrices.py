@@ -27,7 +27,7 @@ class _Whole(torch.autograd.Function):
 
     @staticmethod
     def forward(weight: Tensor, kept: Kept) -> Tensor:
-        return kept.matrix(weight)
+        return _refilled(weight.new_zeros(kept.gates * kept.units, kept.columns), weight, kept)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Kept], output: Tensor) -> None:
@@ -41,8 +41,9 @@ class _Whole(torch.autograd.Function):
 class Matrices:
     """Remembers the whole matrix of each weight until an optimizer or an in-place operation changes it.
 
-    Changes through `weight.data`, which torch does not count, are seen after the next step of any optimizer.
-    Copies and pickles are empty.
+    Then the matrix is filled anew in the same memory: clone what should last. To graphs this is a change in
+    place of what they need, as that of the weight is. Changes through `weight.data`, which torch does not
+    count, are seen after the next step of any optimizer. Copies and pickles are empty.
 
     Example:
         >>> from graves_rnn_training.layers.cells.masks import kept_entries
@@ -76,15 +77,32 @@ class Matrices:
             return made.matrix
         if not _lasts(weight):
             return kept.matrix(weight)
-        matrix: Tensor = _Whole.apply(weight, kept)  # type: ignore[no-untyped-call]
-        self._made[key] = _Made(stamp, kept, matrix)
+        if made is not None and made.kept is kept and made.weight is weight and _alike(made.matrix, weight):
+            with torch.no_grad():
+                _refilled(made.matrix.detach(), weight, kept)
+            matrix = made.matrix
+        else:
+            matrix = _Whole.apply(weight, kept)  # type: ignore[no-untyped-call]
+        self._made[key] = _Made(stamp, weight, kept, matrix)
         return matrix
 
 
 class _Made(NamedTuple):
     stamp: tuple[int, int, int, int, torch.dtype]
+    weight: Tensor
     kept: Kept
     matrix: Tensor
+
+
+def _refilled(matrix: Tensor, weight: Tensor, kept: Kept) -> Tensor:
+    """The matrix with these entries, in the same memory, as fresh memory costs more than all the rest."""
+    assert kept.flat is not None
+    matrix.view(-1).scatter_(0, kept.flat, weight)
+    return matrix
+
+
+def _alike(matrix: Tensor, weight: Tensor) -> bool:
+    return matrix.dtype == weight.dtype and matrix.device == weight.device
 
 
 def _counts_changes(weight: Tensor) -> bool:

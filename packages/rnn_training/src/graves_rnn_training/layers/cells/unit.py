@@ -236,7 +236,7 @@ class UnitCell(OnlineCell):
         return kept
 
     def matrix(self, name: Weight) -> Float[Tensor, "rows columns"]:
-        """A weight as a whole matrix, zero where nothing is kept; remembered until the weight changes.
+        """A weight as a whole matrix, zero where nothing is kept; filled anew when the weight has changed.
 
         Args:
             name: of the weight.

@@ -37,8 +37,8 @@ def check_fit(
     given = [tensor.shape for tensor in (state.hidden, *state.traces)]
     if given != wanted:
         raise ValueError(
-            f"state has tensors of shapes {[*map(tuple, given)]}, but {type(learner).__name__} needs {wanted} "
-            "for these inputs; after a change of batch size or masks begin with initial_state()"
+            f"state has tensors of shapes {[*map(tuple, given)]}, but {type(learner).__name__} needs "
+            f"{wanted} for these inputs; after a change of batch size or masks begin with initial_state()"
         )
 
 

@@ -1,6 +1,6 @@
 """Sparse n-step approximation: the influence where parameters reach within n steps, and nowhere else."""
 
-import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, get_args
 
 from jaxtyping import Bool, Float
@@ -17,7 +17,6 @@ from graves_rnn_training.influence.patterns import (
 )
 from graves_rnn_training.layers.cache import Cache
 from graves_rnn_training.layers.cells.base import OnlineCell
-from graves_rnn_training.layers.cells.masks import Kept
 from graves_rnn_training.layers.cells.unit import UnitCell
 from graves_rnn_training.layers.learners.base import Advance, ForwardLearner, OnlineState
 from graves_rnn_training.layers.learners.influences import check_fit, restarted
@@ -47,10 +46,9 @@ class Influence(Protocol):
 
 
 class _Made(NamedTuple):
-    masks: tuple[Kept, ...]
-    rest: list[Any]
     influence: Influence
     size: int
+    fits: Callable[[], bool]
 
 
 class SnAp(ForwardLearner):
@@ -140,17 +138,17 @@ class SnAp(ForwardLearner):
     def _now(self) -> _Made:
         """What was made for the masks, parameters and device of the cell, made again when these change."""
         made: _Made | None = self._made.get("made")
-        masks, rest = _structure(self.cell)
-        if made is None or made.rest != rest or any(map(operator.is_not, made.masks, masks)):
-            made = self._made["made"] = _Made(masks, rest, *self._make())
+        if made is None or not made.fits():
+            made = self._made["made"] = self._make()
         return made
 
-    def _make(self) -> tuple[Influence, int]:
-        if not isinstance(self.cell, UnitCell):
-            dynamics, kept = self.cell.patterns()
-            kept = widened(dynamics, kept, self.order)
-            return MaskedInfluence(self.cell, kept, self.in_place), int(kept.sum())
-        return self._for_units(self.cell)
+    def _make(self) -> _Made:
+        if isinstance(self.cell, UnitCell):
+            return _Made(*self._for_units(self.cell), _unchanged(self.cell))
+        dynamics, kept = self.cell.patterns()
+        kept = widened(dynamics, kept, self.order)
+        influence = MaskedInfluence(self.cell, kept, self.in_place)
+        return _Made(influence, int(kept.sum()), _unchanged(self.cell))
 
     def _for_units(self, cell: UnitCell) -> tuple[Influence, int]:
         classes, columns = slot_classes(cell.structure, self.lstm_pattern), cell.columns()
@@ -166,9 +164,15 @@ class SnAp(ForwardLearner):
         return blocks, size
 
 
-def _structure(cell: OnlineCell) -> tuple[tuple[Kept, ...], list[Any]]:
-    """What the form of the influence depends on: masks, which are compared as objects, and the rest."""
-    learned = [name for name, _ in cell.learned()]
-    if isinstance(cell, UnitCell):
-        return (cell.kept("weight_ih"), cell.kept("weight_hh")), [cell.bias_ih.device, *learned]
-    return (), [next(cell.parameters()).device, *learned]
+def _unchanged(cell: OnlineCell) -> Callable[[], bool]:
+    """A test whether masks, device and names of the learned parameters are still those of now."""
+
+    def rest() -> list[Any]:
+        learned = cell.learned()
+        return [name for name, _ in learned] + [value.device for _, value in learned[:1]]
+
+    before = rest()
+    if not isinstance(cell, UnitCell):
+        return lambda: rest() == before
+    given, kept = cell.kept("weight_ih"), cell.kept("weight_hh")
+    return lambda: cell.kept("weight_ih") is given and cell.kept("weight_hh") is kept and rest() == before

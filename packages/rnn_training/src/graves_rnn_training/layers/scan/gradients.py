@@ -37,6 +37,7 @@ class Gradients:
         self.state = state
         self.parameters = parameters
         self.totals: list[Tensor | None] = [None] * len(parameters)
+        self.handed: set[int] = set()
         self.numbers = wants_inputs
         self.inputs: list[Tensor | None] = [None] * len(wants_inputs)
 
@@ -46,21 +47,14 @@ class Gradients:
         states = [leaf for leaf in chain.before if isinstance(leaf, Tensor) and leaf.requires_grad]
         pieces = [piece for step in chain.pieces for piece in step]
         ends = [*states, *pieces, *self.parameters]
-        joins = len(chain.outputs) > 1
         found: list[Tensor | None] = [None] * len(ends)
         if roots and ends:
-            if joins:
-                self._begin_with_totals(roots, gradients)
+            if len(chain.outputs) > 1:
+                self._hand_over_totals(roots, gradients)
             found = list(torch.autograd.grad(roots, ends, gradients, allow_unused=True))
         self._take_states(chain, found[: len(states)])
         self._take_pieces(chain, found[len(states) : len(states) + len(pieces)])
-        shared = found[len(states) + len(pieces) :]
-        if joins and roots:
-            self.totals = [
-                new if new is not None else old for new, old in zip(shared, self.totals, strict=True)
-            ]
-        else:
-            self._add(shared)
+        self._add(found[len(states) + len(pieces) :])
         return chain.pushes
 
     def _roots(self, chain: Chain) -> tuple[list[Tensor], list[Tensor]]:
@@ -80,13 +74,14 @@ class Gradients:
         ]
         return [leaf for leaf, _ in used], [gradient for _, gradient in used]
 
-    def _begin_with_totals(self, roots: list[Tensor], gradients: list[Tensor]) -> None:
+    def _hand_over_totals(self, roots: list[Tensor], gradients: list[Tensor]) -> None:
         """Has autograd add to the totals, in the order of full backpropagation, to the last bit."""
         with torch.enable_grad():
-            for parameter, total in zip(self.parameters, self.totals, strict=True):
-                if total is not None:
-                    roots.append(parameter.view_as(parameter))
+            for number, total in enumerate(self.totals):
+                if total is not None and total.layout == torch.strided:
+                    roots.append(self.parameters[number].view_as(self.parameters[number]))
                     gradients.append(total)
+                    self.handed.add(number)
 
     def _take_states(self, chain: Chain, found: list[Any]) -> None:
         waiting = iter(found)
@@ -114,10 +109,13 @@ class Gradients:
         for number, (total, gradient) in enumerate(zip(self.totals, gradients, strict=True)):
             if gradient is None:
                 continue
-            if total is None:
+            if number in self.handed:
+                self.totals[number] = gradient
+            elif total is None:
                 self.totals[number] = gradient.clone()
             else:
                 have.append(total)
                 more.append(gradient)
+        self.handed.clear()
         if have:
             torch._foreach_add_(have, more)

@@ -78,7 +78,7 @@ def measured(steps: Steps, state: Any, effects: Effects) -> StepBytes:
     """
     before = effects.capture()
     runs: list[Any] = []
-    saved: list[dict[int, Tensor]] = []
+    saved: list[dict[int, int]] = []
     with effects.replay(), torch.enable_grad():
         effects.restore(before)
         state = _run_first(steps, state).state
@@ -93,7 +93,7 @@ def measured(steps: Steps, state: Any, effects: Effects) -> StepBytes:
             _reverse(_run_first(steps, state))
     after = [leaf for leaf in flatten(runs[1].state)[0] if isinstance(leaf, Tensor)]
     own = saved[1].keys() - saved[0].keys() - {_address(leaf) for leaf in after}
-    internal = sum(saved[1][key].untyped_storage().nbytes() for key in own)
+    internal = sum(saved[1][key] for key in own)
     hidden = sum(map(nbytes, {id(leaf): leaf for leaf in after}.values()))
     return StepBytes(max(1, hidden + changes), max(1, hidden, internal), allocations.peak)
 
@@ -128,12 +128,12 @@ def _reverse(run: _Run) -> None:
         torch.autograd.grad(roots, run.ends, [torch.ones_like(root) for root in roots], allow_unused=True)
 
 
-def _noting(saved: dict[int, Tensor]) -> Callable[[Tensor], Tensor]:
-    """What to do with a tensor that autograd saves: note it by the address of its memory."""
+def _noting(saved: dict[int, int]) -> Callable[[Tensor], Tensor]:
+    """What to do with a tensor that autograd saves: note address and size of its memory."""
 
     def note(tensor: Tensor) -> Tensor:
-        saved[_address(tensor)] = tensor
-        return tensor
+        saved[_address(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor.detach()  # with its graph, it would keep itself alive for ever
 
     return note
 
