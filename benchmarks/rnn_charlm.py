@@ -42,7 +42,7 @@ def learn_text(job: Job) -> Job:
     text = text_of(job["text"])
     passages = text.passages()
     symbols = len(text.symbols or "")
-    student = Student(job, symbols, symbols)
+    student = Student(job, symbols, symbols, compiled=True)
     train = streams(passages["train"].tokens, job["tokens"] // STREAMS)
     start = time.process_time()
     state = student.learner.initial_state(STREAMS)

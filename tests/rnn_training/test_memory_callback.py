@@ -1,4 +1,4 @@
-"""The callback puts a memory budget into a LightningModule that knows nothing of it, and takes it out again."""
+"""The callback puts a memory budget into a LightningModule that knows nothing of it, and takes it out."""
 
 import copy
 from pathlib import Path
@@ -14,8 +14,11 @@ from graves_core import ExactResume, ResumableLoader
 from graves_core.testing import assert_exact_resume, assert_same_gradients_ddp
 from graves_core.testing.quiet import QUIET as SILENT
 from graves_rnn_training.callbacks.memory import MemoryEfficientBPTT
+from graves_rnn_training.layers.encoders import OneHotEncoder
+from graves_rnn_training.layers.readouts import LinearReadout
 from graves_rnn_training.layers.scan.budget import MemoryBudget
 from graves_rnn_training.layers.scan.rnn import CheckpointedCell, CheckpointedRNN
+from graves_rnn_training.module.long import LongSequenceRNN
 
 BUDGET = MemoryBudget(slots=4)
 QUIET = SILENT | {"enable_checkpointing": False}
@@ -195,6 +198,20 @@ def test_layers_with_a_budget_get_this_one_and_then_theirs_back() -> None:
     assert (module.lstm.budget.slots, module.decoder.budget.slots) == (2, 3)
     assert module.lstm.report is None
     assert float(trainer.logged_metrics["bptt/slots"]) == 4 + 4
+
+
+def test_what_lies_within_something_with_a_budget_is_left_to_that() -> None:
+    class Look(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            seen.append((pl_module.budget.slots, patched(pl_module)))
+
+    seen: list[tuple[int, list[str]]] = []
+    model = LongSequenceRNN(OneHotEncoder(5), LinearReadout(6, 5), hidden_size=6)
+    trainer = Trainer(**QUIET, max_steps=1, callbacks=[MemoryEfficientBPTT(BUDGET), Look()])
+    tokens = torch.randint(5, (4, 30), dtype=torch.uint8)
+    trainer.fit(model, ResumableLoader(tokens, 4, shuffle=True))  # type: ignore[arg-type]
+    assert seen == [(4, [])]
+    assert model.budget.forwards == 2.0
 
 
 def test_a_model_without_recurrent_layers_is_refused() -> None:

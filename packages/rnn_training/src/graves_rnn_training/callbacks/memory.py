@@ -125,9 +125,12 @@ class MemoryEfficientBPTT(Callback):
 
     def _layers(self, pl_module: LightningModule) -> Iterator[tuple[str, nn.Module]]:
         """What gets the budget, by name."""
+        inside: set[nn.Module] = set()
         for name, module in pl_module.named_modules():
-            if not is_recurrent(module) or not fnmatchcase(name, self.modules or "*"):
+            if module in inside or not is_recurrent(module) or not fnmatchcase(name, self.modules or "*"):
                 continue
+            if has_budget(module):
+                inside.update(module.modules())
             if has_budget(module) or type(module).forward in FORWARDS:
                 yield name, module
             elif self.modules is not None:

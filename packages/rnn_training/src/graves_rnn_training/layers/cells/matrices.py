@@ -71,11 +71,11 @@ class Matrices:
             return kept.matrix(weight)
         graph = torch.is_grad_enabled() and weight.requires_grad
         key = (name, graph, torch.is_inference_mode_enabled())
-        stamp = (_updates, id(weight), weight._version, weight.data_ptr(), weight.dtype)
+        stamp = state_of([weight])
         made: _Made | None = self._made.get(key)
         if made is not None and made.stamp == stamp and made.kept is kept:
             return made.matrix
-        if not _lasts(weight):
+        if not lasts(weight):
             return kept.matrix(weight)
         if made is not None and made.kept is kept and made.weight is weight and _alike(made.matrix, weight):
             with torch.no_grad():
@@ -87,8 +87,20 @@ class Matrices:
         return matrix
 
 
+def state_of(weights: list[nn.Parameter]) -> tuple[Any, ...]:
+    """What is another when the values of weights are, and never the same where changes are not counted.
+
+    Args:
+        weights: of a cell.
+    """
+    if not all(map(_counts_changes, weights)):
+        return (object(),)
+    values = [(id(weight), weight._version, weight.data_ptr(), weight.dtype) for weight in weights]
+    return _updates, torch.is_inference_mode_enabled(), *values
+
+
 class _Made(NamedTuple):
-    stamp: tuple[int, int, int, int, torch.dtype]
+    stamp: tuple[Any, ...]
     weight: Tensor
     kept: Kept
     matrix: Tensor
@@ -111,8 +123,12 @@ def _counts_changes(weight: Tensor) -> bool:
     return isinstance(weight, nn.Parameter) and not weight.is_inference()
 
 
-def _lasts(weight: Tensor) -> bool:
-    """Whether what is computed here may be kept, unlike what transforms of `torch.func` make."""
+def lasts(weight: Tensor) -> bool:
+    """Whether what is computed here may be kept, unlike what transforms of `torch.func` make.
+
+    Args:
+        weight: that it is computed from.
+    """
     try:
         weight.new_empty(1).data_ptr()
     except RuntimeError:

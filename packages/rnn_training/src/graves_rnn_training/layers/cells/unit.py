@@ -14,7 +14,7 @@ from graves_rnn_training.influence.patterns import dynamics_pattern, full_patter
 from graves_rnn_training.layers.cache import Cache
 from graves_rnn_training.layers.cells.base import LinearMaps, OnlineCell
 from graves_rnn_training.layers.cells.masks import Kept, checked_mask, kept_entries, pruned_mask, random_mask
-from graves_rnn_training.layers.cells.matrices import Matrices
+from graves_rnn_training.layers.cells.matrices import Matrices, lasts, state_of
 
 Weight = Literal["weight_ih", "weight_hh"]
 Cell = TypeVar("Cell", bound="UnitCell")
@@ -105,7 +105,7 @@ class UnitCell(OnlineCell):
             for name, (columns, share) in shares.items()
         }
         self._matrices = Matrices()
-        self._columns = Cache()
+        self._remembered = Cache()
         self._kept = {name: kept_entries(masks[name], self.structure.gates) for name in WEIGHTS}
         rows = self.structure.gates * hidden_size
         sizes: dict[str, int] = {name: self._kept[name].number for name in WEIGHTS}
@@ -193,12 +193,12 @@ class UnitCell(OnlineCell):
         """The slot, unit and source of each parameter, in the order of `learned`."""
         learned = tuple(name for name, _ in self.learned())
         key = (learned, *(id(self.kept(name)) for name in WEIGHTS), self.bias_ih.device)
-        if self._columns.get("key") != key:
+        if self._remembered.get("key") != key:
             none = torch.zeros(0, dtype=torch.long, device=self.bias_ih.device)
             found = [Columns(none, none, none), *(self.columns_of(name) for name in learned)]
-            self._columns["key"] = key
-            self._columns["made"] = Columns(*(torch.cat(parts) for parts in zip(*found, strict=True)))
-        made: Columns = self._columns["made"]
+            self._remembered["key"] = key
+            self._remembered["columns"] = Columns(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        made: Columns = self._remembered["columns"]
         return made
 
     def columns_of(self, name: str) -> Columns:
@@ -230,9 +230,9 @@ class UnitCell(OnlineCell):
         Args:
             name: of the weight.
         """
-        kept = self._kept[name]
-        if kept.flat is not None and kept.flat.device != self.bias_ih.device:
-            kept = self._kept[name] = kept._replace(flat=kept.flat.to(self.bias_ih.device))
+        kept, device = self._kept[name], self.bias_ih.device
+        if kept.flat is not None and kept.flat.device != device:
+            kept = self._kept[name] = kept._replace(flat=kept.flat.to(device))
         return kept
 
     def matrix(self, name: Weight) -> Float[Tensor, "rows columns"]:
@@ -245,10 +245,17 @@ class UnitCell(OnlineCell):
         return self._matrices.whole(name, weight, self.kept(name))
 
     def whole_weights(self) -> Whole:
-        """All parameters, weights as whole matrices, for use without a graph."""
+        """All parameters, weights as whole matrices, for use without a graph; remembered like these."""
+        stamp = state_of([self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh])
+        found: tuple[Any, Whole] | None = self._remembered.get("whole")
+        if found is not None and found[0] == stamp:
+            return found[1]
         with torch.no_grad():
             weights = self.matrix("weight_ih"), self.matrix("weight_hh")
-        return Whole(*weights, self.bias_ih.detach(), self.bias_hh.detach())
+        whole = Whole(*weights, self.bias_ih.detach(), self.bias_hh.detach())
+        if lasts(self.weight_ih):
+            self._remembered["whole"] = (stamp, whole)
+        return whole
 
     @torch.no_grad()
     def set_masks(
@@ -333,6 +340,7 @@ class UnitCell(OnlineCell):
         """Takes over what is kept, and the values of that."""
         self.get_buffer(f"{name}_mask").copy_(mask)
         self._kept[name] = kept_entries(mask, self.structure.gates)
+        self._remembered.clear()
         weight = self.get_parameter(name)
         weight.data = values.to(weight, copy=True)
         weight.grad = None

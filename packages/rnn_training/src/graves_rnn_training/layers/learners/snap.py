@@ -165,11 +165,11 @@ class SnAp(ForwardLearner):
 
 
 def _unchanged(cell: OnlineCell) -> Callable[[], bool]:
-    """A test whether masks, device and names of the learned parameters are still those of now."""
+    """A test whether masks, device and choice of the learned parameters are still those of now."""
+    parameters = list(cell.parameters())
 
     def rest() -> list[Any]:
-        learned = cell.learned()
-        return [name for name, _ in learned] + [value.device for _, value in learned[:1]]
+        return [parameters[0].device, *[value.requires_grad for value in parameters]]
 
     before = rest()
     if not isinstance(cell, UnitCell):
