@@ -23,7 +23,7 @@ from parts.timing import seconds
 
 from graves_rnn_training import MemoryBudget
 
-FRACTIONS = (1.0, 0.5, 0.25, 0.1, 0.075, 0.045, 0.035, 0.02, 0.015)
+FRACTIONS = (1.0, 0.5, 0.25, 0.1, 0.075, 0.045, 0.035, 0.02, 0.012, 0.01, 0.008)
 """Budgets for states, as shares of those of the loop; gradients of the parameters come on top."""
 
 CHUNKS = (5, 10, 16, 25, 32, 50, 100, 200, 333)
@@ -34,12 +34,12 @@ SEGMENT_SHARES = (0.14, 0.07)
 """Budgets of segments, as shares of the loop's memory."""
 
 LONG = {
-    "LSTM cell": {"batch": 8, "inputs": 16, "hidden": 64},
-    "nn.LSTM": {"batch": 1, "inputs": 32, "hidden": 256},
+    "LSTM cell": {"batch": 16, "inputs": 16, "hidden": 128},
+    "nn.LSTM": {"batch": 16, "inputs": 32, "hidden": 256},
 }
 """Sizes of the networks that read the longest sequence."""
 
-FIXED = MemoryBudget(bytes=30_000_000)
+FIXED = MemoryBudget(bytes=15_000_000)
 """What they may use."""
 
 SPARE = 31 * 2**20

@@ -1,5 +1,6 @@
 """Whole weight matrices from the kept entries, made once and used until the weights change."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -87,7 +88,7 @@ class Matrices:
         return matrix
 
 
-def state_of(weights: list[nn.Parameter]) -> tuple[Any, ...]:
+def state_of(weights: Sequence[Tensor]) -> tuple[Any, ...]:
     """What is another when the values of weights are, and never the same where changes are not counted.
 
     Args:
