@@ -1,8 +1,5 @@
 """Plans that store hidden and internal states, against plain dynamic programming."""
 
-from math import ceil
-from time import process_time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -123,16 +120,3 @@ def test_shared_falls_are_the_best_of_all_shares(first: list[int], second: list[
         for less in range(len(a) + len(b) - 1)
     ]
     assert shared_falls(a, b).tolist() == best
-
-
-@pytest.mark.parametrize("percent", [1, 5])
-@pytest.mark.parametrize(("hidden", "internal"), [(1, 4), (2, 7)])
-def test_ten_thousand_steps_are_planned_in_less_than_a_second(
-    percent: int, hidden: int, internal: int
-) -> None:
-    units = ceil(10_000 * internal * percent / 100)
-    start = process_time()
-    costs = MixedCosts(hidden, internal)
-    costs.forwards(10_000, units)
-    costs.move(10_000, units)
-    assert process_time() - start < 1
