@@ -30,7 +30,7 @@ class RTRL(ForwardLearner):
         >>> from graves_rnn_training.layers.cells.gru import GRUCell
         >>> learner = RTRL(GRUCell(input_size=3, hidden_size=8))
         >>> learner.trace_bytes(batch_size=2)
-        20736
+        19968
         >>> output, state = learner(torch.randn(2, 3), learner.initial_state(batch_size=2))
         >>> output.sum().backward()
 

@@ -77,7 +77,7 @@ class SnAp(ForwardLearner):
         >>> from graves_rnn_training.layers.cells.gru import GRUCell
         >>> cell = GRUCell(input_size=3, hidden_size=8, sparsity=0.75)
         >>> [round(SnAp(cell, order).density, 2) for order in (1, 2, 3)]
-        [0.12, 0.36, 0.72]
+        [0.12, 0.34, 0.56]
         >>> learner = SnAp(cell, order=2)
         >>> output, state = learner(torch.randn(2, 3), learner.initial_state(batch_size=2))
         >>> output.sum().backward()

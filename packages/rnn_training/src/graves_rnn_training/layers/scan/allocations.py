@@ -19,7 +19,7 @@ class Allocations(TorchDispatchMode):
         ...     for _ in range(10):
         ...         total = torch.ones(100).sum()
         >>> allocations.peak
-        404
+        408
     """
 
     def __init__(self) -> None:
