@@ -21,7 +21,7 @@ MISTAKES = [
     (f"{CONFIG} --model Pretendor", "no LightningModule is called 'Pretendor'; did you mean 'Pretender'?"),
     (f"{CONFIG} --data NoisyDataModule", "did you mean 'NoiseDataModule'?"),
     (f"{CONFIG} --data Noise", "did you mean 'NoiseDataModule'?"),
-    (f"{CONFIG} --data Quark", "known: CIFAR10DataModule, DiabetesDataModule"),
+    (f"{CONFIG} --data Quark", "known: CIFAR10DataModule, "),
     (f"{CONFIG} --model graves_pretend.Pretendor", "graves_pretend has no class 'Pretendor'; did you mean"),
     (f"{CONFIG} --model graves_pretend.Net", "graves_pretend.Net is not a LightningModule"),
     (f"{CONFIG} --model graves_memory.SAM", "the plugin is not installed; pip install graves-memory"),
