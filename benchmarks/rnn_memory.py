@@ -16,11 +16,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from parts.memory import peak_megabytes
 from parts.rnn_memory_setting import Setting
 from parts.tables import print_table, significant
 from parts.timing import seconds
 
+from graves_core.testing import peak_bytes
 from graves_rnn_training import MemoryBudget
 
 FRACTIONS = (1.0, 0.5, 0.25, 0.1, 0.075, 0.045, 0.035, 0.02, 0.012, 0.01, 0.008)
@@ -78,7 +78,7 @@ def peak_of(call: Callable[[], object]) -> float:
 
     def second() -> float:
         call()
-        return peak_megabytes(call)
+        return peak_bytes(call) / 1e6
 
     result: float = apart(second)
     return result

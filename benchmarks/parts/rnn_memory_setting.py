@@ -1,6 +1,7 @@
 """The sides of `rnn_memory.py`: one gradient of an LSTM over a long sequence, computed in several ways."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,29 +57,16 @@ class Setting:
         return total / len(self.x)
 
     def ours(self, budget: MemoryBudget) -> Tensor:
-        return checkpointed_scan(
-            self.cell,
-            self.x,
-            self.start,
-            readout=self.loss,
-            targets=self.y,
-            budget=budget,
-            outputs="mean",
-            parameters=self.readout.parameters(),
-        )[0]
+        return checkpointed_scan(self.cell, self.x, self.start, **self.scanned(self.loss, budget))[0]
 
     def cost(self, budget: MemoryBudget) -> PlanCost:
         """What `ours` is planned to cost."""
-        return plan_cost(
-            self.cell,
-            self.x,
-            self.start,
-            readout=self.loss,
-            targets=self.y,
-            budget=budget,
-            outputs="mean",
-            parameters=self.readout.parameters(),
-        )
+        return plan_cost(self.cell, self.x, self.start, **self.scanned(self.loss, budget))
+
+    def scanned(self, readout: Callable[[Tensor, Tensor], Tensor], budget: MemoryBudget) -> dict[str, Any]:
+        """What a scan is told besides the cell and what it reads."""
+        told = {"readout": readout, "targets": self.y, "budget": budget, "outputs": "mean"}
+        return {**told, "parameters": self.readout.parameters()}
 
     def forwards(self, budget: MemoryBudget) -> int:
         """How often the cell runs in one gradient, which is exactly as often as the plan says."""
@@ -98,15 +86,7 @@ class Setting:
 
     def segments(self, budget: MemoryBudget) -> Tensor:
         """The fused kernel over segments of many steps, each of them a step of the plan."""
-        return checkpointed_scan(
-            self.whole,
-            self.x,
-            readout=self.losses,
-            targets=self.y,
-            budget=budget,
-            outputs="mean",
-            parameters=self.readout.parameters(),
-        )[0]
+        return checkpointed_scan(self.whole, self.x, **self.scanned(self.losses, budget))[0]
 
     def within(self, kind: str, budget: MemoryBudget) -> Side:
         """Ours, of the cell or of the layer."""

@@ -293,3 +293,17 @@ def test_two_ranks_compute_the_gradient_of_one(name: str) -> None:
     draw = torch.Generator().manual_seed(0)
     batch = [torch.randn(10, 4, 3, generator=draw), torch.randn(10, 4, 2, generator=draw)]
     assert_same_gradients_ddp(lambda: Online(make(GRUCell(3, 4, sparsity=0.5))), batch)
+
+
+def test_a_fused_optimizer_between_step_and_backward_is_noticed() -> None:
+    """Such optimizers change weights without raising torch's version of them by themselves."""
+    cell = GRUCell(3, 4)
+    learner = RTRL(cell)
+    optimizer = torch.optim.Adam(cell.parameters(), fused=True)
+    inputs = torch.randn(2, 3, requires_grad=True)
+    output, _ = learner(inputs, learner.initial_state(2))
+    for weight in cell.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="the weights have changed since the step"):
+        output.sum().backward()

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
-from memory_peaks import peak_bytes
 from torch import Tensor, nn
 
 from graves_core import EnglishTextDataModule, ExactResume
-from graves_core.testing import assert_exact_resume, assert_safe_checkpoint, assert_same_gradients_ddp
+from graves_core.testing import (
+    assert_exact_resume,
+    assert_safe_checkpoint,
+    assert_same_gradients_ddp,
+    peak_bytes,
+)
 from graves_core.testing.quiet import QUIET
 from graves_rnn_training.layers.encoders import EmbeddingEncoder, OneHotEncoder
 from graves_rnn_training.layers.readouts import LinearReadout, MLPReadout

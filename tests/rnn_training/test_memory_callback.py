@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from memory_peaks import peak_bytes
 from torch import Tensor, nn
 
 from graves_core import ExactResume, ResumableLoader
-from graves_core.testing import assert_exact_resume, assert_same_gradients_ddp
+from graves_core.testing import assert_exact_resume, assert_same_gradients_ddp, peak_bytes
 from graves_core.testing.quiet import QUIET as SILENT
 from graves_rnn_training.callbacks.memory import MemoryEfficientBPTT
 from graves_rnn_training.layers.encoders import OneHotEncoder

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from memory_peaks import peak_bytes
 from scan_loops import plain_loop
 from torch import Tensor, nn
 
 from graves_core.spec import build
+from graves_core.testing import peak_bytes
 from graves_rnn_training.layers.scan.budget import MemoryBudget
 from graves_rnn_training.layers.scan.scan import checkpointed_scan, plan_cost
 from graves_rnn_training.layers.scan.sizes import StepBytes

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from memory_peaks import peak_bytes
 from scan_loops import weights
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from graves_core.spec import build
+from graves_core.testing import peak_bytes
 from graves_rnn_training.layers.scan.budget import MemoryBudget
 from graves_rnn_training.layers.scan.recurrent import reversed_places, run_rnn
 from graves_rnn_training.layers.scan.rnn import CheckpointedCell, CheckpointedRNN, checkpointed

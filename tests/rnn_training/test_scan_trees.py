@@ -315,6 +315,20 @@ def test_parameters_that_change_before_backward_are_refused_by_name() -> None:
         outputs.sum().backward()
 
 
+def test_a_fused_optimizer_before_backward_is_refused_and_that_of_other_weights_is_not() -> None:
+    """Such optimizers change weights without raising torch's version of them by themselves."""
+    cell, other = nn.GRUCell(3, 3), nn.Parameter(torch.ones(2))
+    outputs, _ = scan(cell, torch.ones(20, 2, 3), torch.zeros(2, 3))
+    for weight in (*cell.parameters(), other):
+        weight.grad = torch.ones_like(weight)
+    torch.optim.Adam([other], fused=True).step()
+    outputs.sum().backward(retain_graph=True)
+    outputs, _ = scan(cell, torch.ones(20, 2, 3), torch.zeros(2, 3))
+    torch.optim.Adam(cell.parameters(), fused=True).step()
+    with pytest.raises(RuntimeError, match="was changed in place between forward and backward"):
+        outputs.sum().backward()
+
+
 def test_inputs_that_change_before_backward_are_refused() -> None:
     x = torch.ones(20, 2, 3)
     outputs, _ = scan(nn.GRUCell(3, 3), x, torch.zeros(2, 3))

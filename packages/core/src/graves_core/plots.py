@@ -146,6 +146,22 @@ def histogram_chart(
     return _pixels(figure)
 
 
+def check_plots(user: str, distribution: str) -> None:
+    """Refuses to go on where no chart can be drawn, before any work is lost.
+
+    Args:
+        user: who wants to draw.
+        distribution: whose extra `plots` brings what is missing, such as "graves-core".
+
+    Raises:
+        ImportError: naming the extra that is missing.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise ImportError(f'{user} needs: pip install "{distribution}[plots]"')
+
+
 def _figure(function: str, height: float) -> Any:
     try:
         from matplotlib.figure import Figure

@@ -17,6 +17,7 @@ from .layers.encoders import EmbeddingEncoder as EmbeddingEncoder
 from .layers.encoders import OneHotEncoder as OneHotEncoder
 from .layers.encoders import SymbolEncoder as SymbolEncoder
 from .layers.feedback import FeedbackLinear as FeedbackLinear
+from .layers.learners.base import Advance as Advance
 from .layers.learners.base import ForwardLearner as ForwardLearner
 from .layers.learners.base import Learner as Learner
 from .layers.learners.base import OnlineState as OnlineState

@@ -7,13 +7,13 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from graves_bfn.callbacks.base import FlowCallback, check_positive
-from graves_bfn.callbacks.charts import check_plots, is_wide
+from graves_bfn.callbacks.charts import is_wide
 from graves_bfn.callbacks.scores import Score
 from graves_bfn.codecs.base import Codec
 from graves_bfn.flows.arrays import Data
 from graves_bfn.flows.losses import Network
 from graves_core.media import log_images
-from graves_core.plots import Curve, line_chart
+from graves_core.plots import Curve, check_plots, line_chart
 
 
 class BFNLikelihood(FlowCallback):
@@ -66,7 +66,7 @@ class BFNLikelihood(FlowCallback):
         """
         super().check(trainer, pl_module)
         if self.chart:
-            check_plots("BFNLikelihood(chart=True)")
+            check_plots("BFNLikelihood(chart=True)", "graves-bfn")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts counting."""

@@ -9,7 +9,6 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from graves_bfn.callbacks.base import DrawingCallback, check_positive
-from graves_bfn.callbacks.charts import check_plots
 from graves_bfn.callbacks.columns import Columns, columns_of
 from graves_bfn.callbacks.distances import chance_distance, is_counted, marginal_distance
 from graves_bfn.callbacks.examples import Examples, joined
@@ -17,7 +16,7 @@ from graves_bfn.callbacks.ranks import drawn, gathered
 from graves_bfn.codecs.base import Codec
 from graves_bfn.samplers.base import Sampler
 from graves_core.media import log_images
-from graves_core.plots import histogram_chart
+from graves_core.plots import check_plots, histogram_chart
 
 
 class BFNMarginals(DrawingCallback):
@@ -75,7 +74,7 @@ class BFNMarginals(DrawingCallback):
             ImportError: when no chart can be drawn.
         """
         super().check(trainer, pl_module)
-        check_plots(type(self).__name__)
+        check_plots(type(self).__name__, "graves-bfn")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets what it has seen."""

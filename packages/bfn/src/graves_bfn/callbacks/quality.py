@@ -8,7 +8,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from graves_bfn.callbacks.base import FlowCallback, check_positive
-from graves_bfn.callbacks.charts import check_plots
 from graves_bfn.callbacks.examples import Examples, joined
 from graves_bfn.callbacks.models import FlowModel
 from graves_bfn.callbacks.ranks import drawn, gathered
@@ -23,6 +22,7 @@ from graves_bfn.samplers.messages import MessageSampler
 from graves_bfn.samplers.solvers import ODESolver, SDESolver
 from graves_core.media import log_images, log_text
 from graves_core.pictures import image_grid
+from graves_core.plots import check_plots
 
 
 class BFNQuality(FlowCallback):
@@ -102,7 +102,7 @@ class BFNQuality(FlowCallback):
         """
         super().check(trainer, pl_module)
         if self.chart:
-            check_plots("BFNQuality(chart=True)")
+            check_plots("BFNQuality(chart=True)", "graves-bfn")
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets what it has seen."""

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from graves_core.media import log_images
+from graves_core.plots import check_plots
 from graves_rnn_training.layers.scan.budget import MemoryBudget
 from graves_rnn_training.layers.scan.cost import PlanCost, Report
 from graves_rnn_training.layers.scan.recurrent import run_rnn
@@ -79,7 +80,10 @@ class MemoryEfficientBPTT(Callback):
         Raises:
             ValueError: when there are none.
             TypeError: when the pattern names one that segments cannot stand for.
+            ImportError: when a picture is wanted and nothing can be drawn.
         """
+        if self.picture:
+            check_plots(type(self).__name__, "graves-rnn-training")
         self._put_back()
         self._costs = {}
         layers = dict(self._layers(pl_module))

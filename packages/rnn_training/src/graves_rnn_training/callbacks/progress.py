@@ -5,8 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from graves_core.media import log_images
-from graves_core.plots import Curve, line_chart
-from graves_rnn_training.callbacks.charts import check_plots
+from graves_core.plots import Curve, check_plots, line_chart
 
 MOST = 400
 """A chart holds at most so many points; the more there are, the rarer they are taken."""
@@ -60,7 +59,7 @@ class ProgressChart(Callback):
         Raises:
             ImportError: naming the extra that is missing.
         """
-        check_plots(type(self).__name__)
+        check_plots(type(self).__name__, "graves-rnn-training")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

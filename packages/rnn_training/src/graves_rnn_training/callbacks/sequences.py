@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from graves_core.media import log_images
-from graves_rnn_training.callbacks.charts import check_plots
+from graves_core.plots import check_plots
 from graves_rnn_training.callbacks.models import LearningModel
 from graves_rnn_training.callbacks.strips import Strip, strip_chart
 from graves_rnn_training.module.batches import IGNORED, sequences
@@ -53,7 +53,7 @@ class PredictionStrip(Callback):
             ImportError: when nothing can be drawn.
         """
         LearningModel(pl_module, type(self).__name__)
-        check_plots(type(self).__name__)
+        check_plots(type(self).__name__, "graves-rnn-training")
 
     def on_validation_batch_end(
         self,

@@ -6,21 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from graves_rnn_training.layers.cache import Cache
 from graves_rnn_training.layers.cells.masks import Kept
-
-_updates = 0
-
-
-def _count_update(*_: Any) -> None:
-    """Fused optimizers change weights without raising the version that torch keeps of them."""
-    global _updates
-    _updates += 1
-
-
-register_optimizer_step_post_hook(_count_update)
+from graves_rnn_training.layers.versions import versions_of
 
 
 class _Whole(torch.autograd.Function):
@@ -44,7 +33,7 @@ class Matrices:
 
     Then the matrix is filled anew in the same memory: clone what should last. To graphs this is a change in
     place of what they need, as that of the weight is. Changes through `weight.data`, which torch does not
-    count, are seen after the next step of any optimizer. Copies and pickles are empty.
+    count, are not seen until the next that it counts. Copies and pickles are empty.
 
     Example:
         >>> from graves_rnn_training.layers.cells.masks import kept_entries
@@ -96,8 +85,8 @@ def state_of(weights: Sequence[Tensor]) -> tuple[Any, ...]:
     """
     if not all(map(_counts_changes, weights)):
         return (object(),)
-    values = [(id(weight), weight._version, weight.data_ptr(), weight.dtype) for weight in weights]
-    return _updates, torch.is_inference_mode_enabled(), *values
+    values = [(id(weight), weight.data_ptr(), weight.dtype) for weight in weights]
+    return torch.is_inference_mode_enabled(), *versions_of(weights), *values
 
 
 class _Made(NamedTuple):

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from graves_core.spec import Spec
 from graves_rnn_training.layers.cells.base import OnlineCell
+from graves_rnn_training.layers.versions import versions_of
 
 
 class OnlineState(NamedTuple):
@@ -35,7 +36,12 @@ class Advance(NamedTuple):
 
     Args:
         state: the state after it.
-        saved: what the gradient will be computed from; `Learner.gradients` gets it back.
+        saved: what the gradient will be computed from; `ForwardLearner.gradients` gets it back.
+
+    Example:
+        >>> state = OnlineState(torch.zeros(2, 3), (torch.zeros(5, 2),))
+        >>> Advance(state, saved=state.traces).saved[0].shape
+        torch.Size([5, 2])
     """
 
     state: OnlineState
@@ -241,14 +247,14 @@ class _Carried(torch.autograd.Function):
         *parameters: Tensor,
     ) -> Tensor:
         ctx.learner, ctx.inputs, ctx.hidden, ctx.saved = learner, inputs.detach(), hidden.detach(), saved
-        ctx.versions = _versions(saved)
-        ctx.weights = _versions(tuple(learner.cell.parameters())) if ctx.needs_input_grad[2] else []
+        ctx.versions = versions_of(saved)
+        ctx.weights = versions_of(learner.cell.parameters()) if ctx.needs_input_grad[2] else []
         return output.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, delta: Tensor) -> tuple[Any, ...]:
-        if ctx.versions != _versions(ctx.saved):
+        if ctx.versions != versions_of(ctx.saved):
             raise RuntimeError(
                 "backward() came after the learner's next step, which has overwritten the traces: call it "
                 "after each step, or make the learner with in_place=False"
@@ -269,7 +275,7 @@ def _outside_autocast(device_type: str) -> AbstractContextManager[None]:
 
 def _by_inputs(ctx: Any, delta: Tensor) -> Tensor:
     learner: ForwardLearner = ctx.learner
-    if ctx.weights != _versions(tuple(learner.cell.parameters())):
+    if ctx.weights != versions_of(learner.cell.parameters()):
         raise RuntimeError(
             "the weights have changed since the step, so the gradient of its inputs is lost: call backward() "
             "before the optimizer's step"
@@ -284,10 +290,6 @@ def _apart(gradients: list[Tensor]) -> list[Tensor]:
         taken = any(gradient.data_ptr() == other.data_ptr() for other in found)
         found.append(gradient.clone() if taken else gradient)
     return found
-
-
-def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
-    return [tensor._version for tensor in tensors]
 
 
 def check_trace_limit(max_trace_bytes: int | None) -> None:

@@ -6,13 +6,14 @@ from torch import Tensor
 from graves_rnn_training.layers.cells.base import OnlineCell
 from graves_rnn_training.layers.cells.unit import UnitCell
 from graves_rnn_training.layers.learners.base import Advance, ForwardLearner, OnlineState
-from graves_rnn_training.layers.learners.engines import Engines, Kernels
+from graves_rnn_training.layers.learners.engines import Kernels, kernels
 from graves_rnn_training.layers.learners.influences import (
     check_fit,
     dense_gradient,
     restarted,
     split_gradient,
 )
+from graves_rnn_training.layers.learners.remade import Remade
 from graves_rnn_training.layers.learners.rflo_units import UnitDecay
 
 
@@ -58,7 +59,8 @@ class RFLO(ForwardLearner):
         if not 0.0 <= decay <= 1.0:
             raise ValueError(f"decay must lie in [0, 1], got {decay}")
         self.decay = decay
-        self._engines = Engines(compile)
+        self.compiles = compile
+        self._made: Remade[Kernels] = Remade()
 
     def trace_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """One number for each parameter of the built-in cells; of others, `(batch, hidden, parameters)`."""
@@ -90,4 +92,7 @@ class RFLO(ForwardLearner):
         return restarted(state, done, self.in_place, batch_last=isinstance(self.cell, UnitCell))
 
     def _kernels(self, cell: UnitCell) -> Kernels:
-        return self._engines.of(cell, lambda: UnitDecay(cell, self.decay, self.in_place))
+        def make() -> Kernels:
+            return kernels(UnitDecay(cell, self.decay, self.in_place), self.compiles)
+
+        return self._made.of(cell, make)

@@ -1,7 +1,6 @@
 """Sparse n-step approximation: the influence where parameters reach within n steps, and nowhere else."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import NamedTuple, Protocol, get_args
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -15,11 +14,11 @@ from graves_rnn_training.influence.patterns import (
     slot_classes,
     widened,
 )
-from graves_rnn_training.layers.cache import Cache
 from graves_rnn_training.layers.cells.base import OnlineCell
 from graves_rnn_training.layers.cells.unit import UnitCell
 from graves_rnn_training.layers.learners.base import Advance, ForwardLearner, OnlineState
 from graves_rnn_training.layers.learners.influences import check_fit, restarted
+from graves_rnn_training.layers.learners.remade import Remade
 from graves_rnn_training.layers.learners.snap_blocks import BlockInfluence
 from graves_rnn_training.layers.learners.snap_diagonal import DiagonalInfluence
 from graves_rnn_training.layers.learners.snap_masked import MaskedInfluence
@@ -48,7 +47,6 @@ class Influence(Protocol):
 class _Made(NamedTuple):
     influence: Influence
     size: int
-    fits: Callable[[], bool]
 
 
 class SnAp(ForwardLearner):
@@ -102,7 +100,7 @@ class SnAp(ForwardLearner):
         self.order = order
         self.lstm_pattern = lstm_pattern
         self.compiles = compile
-        self._made = Cache()
+        self._made: Remade[_Made] = Remade()
 
     @property
     def pattern_size(self) -> int:
@@ -137,42 +135,23 @@ class SnAp(ForwardLearner):
 
     def _now(self) -> _Made:
         """What was made for the masks, parameters and device of the cell, made again when these change."""
-        made: _Made | None = self._made.get("made")
-        if made is None or not made.fits():
-            made = self._made["made"] = self._make()
-        return made
+        return self._made.of(self.cell, self._make)
 
     def _make(self) -> _Made:
         if isinstance(self.cell, UnitCell):
-            return _Made(*self._for_units(self.cell), _unchanged(self.cell))
+            return self._for_units(self.cell)
         dynamics, kept = self.cell.patterns()
         kept = widened(dynamics, kept, self.order)
-        influence = MaskedInfluence(self.cell, kept, self.in_place)
-        return _Made(influence, int(kept.sum()), _unchanged(self.cell))
+        return _Made(MaskedInfluence(self.cell, kept, self.in_place), int(kept.sum()))
 
-    def _for_units(self, cell: UnitCell) -> tuple[Influence, int]:
+    def _for_units(self, cell: UnitCell) -> _Made:
         classes, columns = slot_classes(cell.structure, self.lstm_pattern), cell.columns()
         dynamics = dynamics_pattern(cell.structure, cell.weight_hh_mask)
         rows = reached(dynamics, cell.structure, self.order, self.lstm_pattern)
         size = pattern_size(rows, classes, columns.slot, columns.unit)
         if self.order == 1:
-            return DiagonalInfluence(cell, self.lstm_pattern, self.in_place, self.compiles), size
+            return _Made(DiagonalInfluence(cell, self.lstm_pattern, self.in_place, self.compiles), size)
         if size >= NEARLY_ALL * cell.state_size * len(columns.slot):
             kept = full_pattern(rows, classes, columns.slot, columns.unit)
-            return MaskedInfluence(cell, kept, self.in_place), size
-        blocks = BlockInfluence(cell, dynamics, classes, rows, self.in_place, self.compiles)
-        return blocks, size
-
-
-def _unchanged(cell: OnlineCell) -> Callable[[], bool]:
-    """A test whether masks, device and choice of the learned parameters are still those of now."""
-    parameters = list(cell.parameters())
-
-    def rest() -> list[Any]:
-        return [parameters[0].device, *[value.requires_grad for value in parameters]]
-
-    before = rest()
-    if not isinstance(cell, UnitCell):
-        return lambda: rest() == before
-    given, kept = cell.kept("weight_ih"), cell.kept("weight_hh")
-    return lambda: cell.kept("weight_ih") is given and cell.kept("weight_hh") is kept and rest() == before
+            return _Made(MaskedInfluence(cell, kept, self.in_place), size)
+        return _Made(BlockInfluence(cell, dynamics, classes, rows, self.in_place, self.compiles), size)

@@ -9,8 +9,9 @@ from graves_rnn_training.influence.rank_one import rank_one_step
 from graves_rnn_training.layers.cells.base import OnlineCell
 from graves_rnn_training.layers.cells.unit import UnitCell
 from graves_rnn_training.layers.learners.base import OnlineState
-from graves_rnn_training.layers.learners.engines import Engines, Kernels
+from graves_rnn_training.layers.learners.engines import Kernels, kernels
 from graves_rnn_training.layers.learners.influences import restarted, split_gradient
+from graves_rnn_training.layers.learners.remade import Remade
 from graves_rnn_training.layers.learners.signed import SignedLearner
 from graves_rnn_training.layers.learners.uoro_units import UnitRankOne
 
@@ -46,7 +47,8 @@ class UORO(SignedLearner):
         max_trace_bytes: int | None = None,
     ) -> None:
         super().__init__(cell, in_place, max_trace_bytes)
-        self._engines = Engines(compile)
+        self.compiles = compile
+        self._made: Remade[Kernels] = Remade()
 
     def trace_shapes(self, batch_size: int) -> list[tuple[int, ...]]:
         """Of s~ and theta~; the latter is in pieces for the built-in cells, whose last axis is the batch."""
@@ -90,7 +92,7 @@ class UORO(SignedLearner):
         return OnlineState(hidden.T, traces)
 
     def _kernels(self, cell: UnitCell) -> Kernels:
-        return self._engines.of(cell, lambda: UnitRankOne(cell, self.in_place))
+        return self._made.of(cell, lambda: kernels(UnitRankOne(cell, self.in_place), self.compiles))
 
     def _general_step(self, inputs: Tensor, state: OnlineState, signs: Tensor) -> OnlineState:
         """By products of D and I with a vector, which `torch.func` computes."""

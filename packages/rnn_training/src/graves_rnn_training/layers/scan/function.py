@@ -14,6 +14,7 @@ from graves_rnn_training.layers.scan.reductions import Outputs
 from graves_rnn_training.layers.scan.steps import Steps
 from graves_rnn_training.layers.scan.sweep import Sweep
 from graves_rnn_training.layers.scan.trees import detached, flatten, may_need_grad, unflatten
+from graves_rnn_training.layers.versions import versions_of
 from graves_rnn_training.schedules.plan import Plan
 
 
@@ -44,7 +45,7 @@ class Job:
         self.shared = shared
         self.effects = effects
         self.plan = plan
-        self.versions = [tensor._version for tensor in shared.values()]
+        self.versions = versions_of(shared.values())
         self.autocast = recorded_autocast((*steps.inputs, *self.state, *shared.values()))
         self.sweep: Sweep | None = None
         self.numbers: list[int] = []
@@ -106,8 +107,9 @@ class Job:
         return [*before, *state, *found.totals]
 
     def _check_versions(self) -> None:
-        for (name, tensor), version in zip(self.shared.items(), self.versions, strict=True):
-            if tensor._version != version:
+        now = versions_of(self.shared.values())
+        for name, version, before in zip(self.shared, now, self.versions, strict=True):
+            if version != before:
                 raise RuntimeError(
                     f"{name} was changed in place between forward and backward of a checkpointed scan, which "
                     "runs steps again in backward; call backward before the optimizer's step"
