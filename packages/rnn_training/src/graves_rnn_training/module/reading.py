@@ -1,7 +1,6 @@
 """What a network says of sequences, without learning: validation, test and prediction."""
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -53,8 +52,7 @@ class ReadsSequences(LightningModule):
 
     def predict_step(self, batch: Any, batch_idx: int) -> Int[Tensor, "batch time"]:
         """The most probable class at every step."""
-        logits = self._read(sequences(batch, targets=False))
-        return torch.stack([step.argmax(1) for step in logits], 1)
+        return self._read(sequences(batch, targets=False)).argmax(-1).T
 
     def on_validation_epoch_start(self) -> None:
         """Starts the streams of the evaluation anew."""
@@ -89,18 +87,22 @@ class ReadsSequences(LightningModule):
         return nn.functional.cross_entropy(logits, data.targets[step], ignore_index=IGNORED, reduction="sum")
 
     @torch.no_grad()
-    def _read(self, data: Sequences) -> Iterator[Float[Tensor, "batch classes"]]:
-        """The logits of every step, without learning and apart from the streams of training."""
-        state = self._continued(self._eval_state, data)
+    def _read(self, data: Sequences) -> Float[Tensor, "time batch classes"]:
+        """The logits of all steps, without learning and apart from the streams of training."""
+        state, outputs = self._continued(self._eval_state, data), []
         for inputs in data.inputs:
             output, state = self.learner(self._encoded(inputs), state)
-            yield self.readout(output)
+            outputs.append(output)
         self._eval_state = None if data.reset is None else state
+        logits: Tensor = self.readout(torch.stack(outputs))
+        return logits
 
     def _evaluate(self, batch: Any, stage: str) -> None:
         data = sequences(batch)
-        losses = [self._loss(logits, data, step) for step, logits in enumerate(self._read(data))]
+        assert data.targets is not None
+        logits, classes = self._read(data).flatten(0, 1), data.targets.flatten()
         targets = int(data.counts().sum())
-        loss = torch.stack(losses).sum() / max(targets, 1)
+        total = nn.functional.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="sum")
+        loss = total / max(targets, 1)
         values = {f"{stage}/loss": loss, f"{stage}/bits_per_char": loss / math.log(2)}
         self.log_dict(values, prog_bar=True, on_epoch=True, sync_dist=True, batch_size=targets)
