@@ -12,7 +12,9 @@ from graves_core.cli.recipes import recipes_of
 from graves_core.lazy import public_names
 
 GROUP = "graves.plugins"
-HEADING_OF = {"module": "models", "data": "data"} | dict.fromkeys(("callbacks", "ema", "resume"), "callbacks")
+HEADING_OF = {"module": "models", "data": "data"} | dict.fromkeys(
+    ("callbacks", "curriculum", "ema", "resume"), "callbacks"
+)
 HEADINGS = ("models", "data", "callbacks", "parts", "recipes")
 
 

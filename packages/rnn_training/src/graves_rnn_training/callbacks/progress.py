@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from graves_core.media import log_images
 from graves_core.plots import Curve, check_plots, line_chart
@@ -70,7 +71,7 @@ class ProgressChart(Callback):
             self._take(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the chart, if there is anything to draw."""
+        """Draws the chart, if there is anything to draw, and says what was reached and where the chart is."""
         curves = {
             metric: Curve([x for x, _ in points], [y for _, y in points])
             for metric, points in self._points.items()
@@ -79,7 +80,10 @@ class ProgressChart(Callback):
         if curves:
             kinds = {metric.rpartition("/")[2] for metric in curves}
             up = kinds.pop().replace("_", " ") if len(kinds) == 1 else "value"
-            log_images(trainer, self.name, line_chart(curves, self.against, up)[None])
+            path = log_images(trainer, self.name, line_chart(curves, self.against, up)[None])
+            reached = ", ".join(f"{metric} {curve.y[-1]:g}" for metric, curve in curves.items())
+            end = max(curve.x[-1] for curve in curves.values())
+            rank_zero_info(f"{reached} at {self.against} {end:g}; chart: {path}")
 
     def state_dict(self) -> dict[str, Any]:
         """Tells the points and how often they are taken."""
