@@ -118,10 +118,8 @@ def test_each_reduction_is_that_of_the_stacked_outputs(strategy: Any, segment: i
         assert outputs["d"] is None
         return reduced(outputs, final)
 
-    for one, other in zip(
-        results_and_gradients(scanned, [weight]), results_and_gradients(loop, [weight]), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    found, expected = results_and_gradients(scanned, [weight]), results_and_gradients(loop, [weight])
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
 
 
 @strategies
