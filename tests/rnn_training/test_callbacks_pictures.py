@@ -1,4 +1,4 @@
-"""ProgressChart and PredictionStrip leave pictures of what they saw, and resume."""
+"""PredictionStrip leaves a picture of what it saw."""
 
 from pathlib import Path
 from typing import Any
@@ -6,62 +6,14 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-from online_models import QUIET, batch, chunks, fit, make
+from online_models import QUIET
 
-from graves_rnn_training.callbacks import progress, sequences
-from graves_rnn_training.callbacks.progress import ProgressChart
+from graves_core.strips import Strip, strip_chart
+from graves_rnn_training.callbacks import sequences
 from graves_rnn_training.callbacks.sequences import PredictionStrip
-from graves_rnn_training.callbacks.strips import Strip, strip_chart
 from graves_rnn_training.data.copying import CopyDataModule
 
 pytest.importorskip("matplotlib")
-
-
-def drawn_curves(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Makes the callback hand over its curves instead of drawing them."""
-    found: list[Any] = []
-
-    def line_chart(curves: Any, *labels: Any) -> torch.Tensor:
-        found.append((curves, labels))
-        return torch.zeros(3, 4, 4, dtype=torch.uint8)
-
-    monkeypatch.setattr(progress, "line_chart", line_chart)
-    return found
-
-
-def test_the_chart_shows_logged_values_against_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ((curves, labels),) = run_with_chart(monkeypatch, tmp_path, every_n_batches=2)
-    assert labels == ("train/tokens", "updates")
-    assert list(curves["train/updates"].x) == [12.0, 24.0]
-    assert list(curves["train/updates"].y) == [4.0, 8.0]
-
-
-def run_with_chart(monkeypatch: pytest.MonkeyPatch, root: Path, **arguments: Any) -> list[Any]:
-    found = drawn_curves(monkeypatch)
-    chart = ProgressChart(["train/updates"], **arguments)
-    fit(make(), chunks(batch(steps=10), 2), callbacks=[chart], default_root_dir=root)
-    return found
-
-
-def test_a_long_run_keeps_fewer_points(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(progress, "MOST", 3)
-    ((curves, _),) = run_with_chart(monkeypatch, tmp_path, every_n_batches=1)
-    assert list(curves["train/updates"].x) == [12.0, 24.0]
-
-
-def test_a_resumed_run_draws_the_curve_of_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = drawn_curves(monkeypatch)
-    streams = torch.utils.data.DataLoader(chunks(batch(steps=8), 2), batch_size=None)
-    for epochs, path in ((2, None), (1, None), (2, tmp_path / "last.ckpt")):
-        trainer = pl.Trainer(
-            **QUIET | {"default_root_dir": tmp_path},
-            max_epochs=epochs,
-            callbacks=[ProgressChart(["train/loss"], every_n_batches=1)],
-        )
-        trainer.fit(make(), streams, ckpt_path=path)
-        trainer.save_checkpoint(tmp_path / "last.ckpt")
-    assert found[2] == found[0]
-    assert len(found[0][0]["train/loss"].x) == 8
 
 
 def test_the_strip_shows_inputs_targets_and_probabilities(
@@ -111,12 +63,6 @@ def test_a_strip_is_as_high_as_its_rows_need() -> None:
     high = strip_chart({"a": Strip(torch.eye(3), "abc"), "b": Strip(torch.zeros(9, 3), "x" * 9)}, "title")
     assert low.shape[2] == high.shape[2] == 880
     assert high.shape[1] > low.shape[1] + 9 * 30
-
-
-@pytest.mark.parametrize("wrong", [{"metrics": []}, {"metrics": ["a"], "every_n_batches": 0}])
-def test_wrong_arguments_of_the_chart_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must"):
-        ProgressChart(**wrong)
 
 
 @pytest.mark.parametrize("argument", ["every_n_epochs", "steps"])

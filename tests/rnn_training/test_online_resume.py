@@ -76,7 +76,7 @@ def resume(path: Path, rows: int = 3, name: str = "snap", **arguments: Any) -> O
 
 
 def test_another_batch_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="resume with the same learner, batch_size and number of devices"):
+    with pytest.raises(ValueError, match="resume with the same model, batch_size and number of devices"):
         resume(save_in_mid_stream(tmp_path), rows=4)
 
 

@@ -22,6 +22,7 @@ from .pictures import save_png as save_png
 from .plots import Curve as Curve
 from .plots import histogram_chart as histogram_chart
 from .plots import line_chart as line_chart
+from .progress import ProgressChart as ProgressChart
 from .resume import ExactResume as ExactResume
 from .spec import Spec as Spec
 from .spec import build as build

@@ -76,7 +76,7 @@ def line_chart(
     """
     levels = levels or {}
     _check_curves(curves, levels, log_x, log_y)
-    figure = _figure("line_chart", 2.9)
+    figure = new_figure("line_chart", 2.9)
     axes = figure.subplots()
     handles = [_draw_curve(axes, curve, index) for index, curve in enumerate(curves.values())]
     for value in levels.values():
@@ -91,7 +91,7 @@ def line_chart(
         _log_axis(axes.yaxis)
     _name_levels(axes, levels)
     _legend(figure, handles, list(curves), title)
-    return _pixels(figure)
+    return pixels(figure)
 
 
 def histogram_chart(
@@ -128,7 +128,7 @@ def histogram_chart(
     _check_columns(columns, bins, discrete)
     across = 2 if len(columns) == 4 else min(len(columns), 3 if len(columns) <= 9 else 4)
     down = ceil(len(columns) / across)
-    figure = _figure("histogram_chart", 0.3 + down * (2.1 if across == 1 else 1.2))
+    figure = new_figure("histogram_chart", 0.3 + down * (2.1 if across == 1 else 1.2))
     panels = figure.subplots(down, across, squeeze=False).flatten()
     for panel, (name, (data, samples)) in zip(panels, columns.items(), strict=False):
         both = _values(data), _values(samples)
@@ -143,7 +143,7 @@ def histogram_chart(
     for panel in panels[len(columns) :]:
         panel.remove()
     _legend(figure, panels[0].get_legend_handles_labels()[0], list(labels))
-    return _pixels(figure)
+    return pixels(figure)
 
 
 def check_plots(user: str, distribution: str) -> None:
@@ -162,15 +162,29 @@ def check_plots(user: str, distribution: str) -> None:
         raise ImportError(f'{user} needs: pip install "{distribution}[plots]"')
 
 
-def _figure(function: str, height: float) -> Any:
+def new_figure(user: str, height: float) -> Any:
+    """A figure of matplotlib, white and as wide as all charts.
+
+    Args:
+        user: who wants to draw.
+        height: in inches.
+
+    Raises:
+        ImportError: when matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f'{function} needs: pip install "graves-core[plots]"') from error
+        raise ImportError(f'{user} needs: pip install "graves-core[plots]"') from error
     return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def _pixels(figure: Any) -> Tensor:
+def pixels(figure: Any) -> UInt8[Tensor, "3 height width"]:
+    """A figure of matplotlib as a picture.
+
+    Args:
+        figure: what has been drawn.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)

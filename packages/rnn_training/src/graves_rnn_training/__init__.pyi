@@ -1,7 +1,6 @@
 from .callbacks.gradients import GradientQuality as GradientQuality
 from .callbacks.influence import InfluenceDensity as InfluenceDensity
 from .callbacks.memory import MemoryEfficientBPTT as MemoryEfficientBPTT
-from .callbacks.progress import ProgressChart as ProgressChart
 from .callbacks.sequences import PredictionStrip as PredictionStrip
 from .data.copying import CopyDataModule as CopyDataModule
 from .data.streams import TextStreamsDataModule as TextStreamsDataModule

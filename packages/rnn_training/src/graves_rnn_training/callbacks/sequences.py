@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from graves_core.media import log_images
 from graves_core.plots import check_plots
+from graves_core.strips import Strip, strip_chart
 from graves_rnn_training.callbacks.models import LearningModel
-from graves_rnn_training.callbacks.strips import Strip, strip_chart
 from graves_rnn_training.module.batches import IGNORED, sequences
 
 

@@ -1,20 +1,20 @@
 """The copy task: remember a sequence of bits, then say it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 
 from graves_core.batches import mix_seed, rank_and_world
 from graves_core.data import DataSpec
+from graves_core.data.checks import check_at_least, check_seed
 from graves_core.data.datasets import BatchedDataset, as_it_is
+from graves_core.data.generated import Batch, GeneratedBatches
 from graves_core.loader import ResumableLoader
-from graves_rnn_training.data.checks import check_at_least, check_seed
 from graves_rnn_training.data.sequences import SYMBOLS, copy_task
 
-Batch = dict[str, Tensor]
 Lengths = Literal["batch", "sequence"]
 
 
@@ -96,7 +96,7 @@ class CopyDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """New sequences in every epoch."""
         size = self.batch_size * rank_and_world()[1]
-        return self._loader(_Generated(self, size))
+        return self._loader(GeneratedBatches(partial(self._make, size), self.batches_per_epoch, size))
 
     def val_dataloader(self) -> ResumableLoader | list[ResumableLoader]:
         """The same sequences always, in the order of `val_lengths`; no loader at all without lengths."""
@@ -114,37 +114,16 @@ class CopyDataModule(pl.LightningDataModule):
         """Takes over the level of the run that is resumed."""
         self.level = state_dict["level"]
 
+    def _make(self, size: int, epoch: int, batch: int) -> Batch:
+        draw = torch.Generator().manual_seed(mix_seed(self.seed, "copy", "train", epoch, batch))
+        shortest = max(self.level - self.spread, 1)
+        count = size if self.lengths == "sequence" else 1
+        lengths = torch.randint(shortest, self.level + 1, (count,), generator=draw).expand(size)
+        bits = torch.randint(2, (size, int(lengths.max())), generator=draw, dtype=torch.uint8)
+        return copy_task(bits, lengths)
+
     def _loader(self, dataset: BatchedDataset) -> ResumableLoader:
         return ResumableLoader(dataset, self.batch_size, shuffle=False, seed=self.seed, collate_fn=as_it_is)
-
-
-class _Generated(BatchedDataset):
-    """Training sequences: row `i` is the `i % size`-th sequence of global batch `i // size`."""
-
-    def __init__(self, copying: CopyDataModule, size: int) -> None:
-        self.copying = copying
-        self.size = size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size * self.copying.batches_per_epoch
-
-    def __getitem__(self, index: int) -> Batch:
-        return {name: rows[0] for name, rows in self.__getitems__([index]).items()}
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        copying, batch = self.copying, indices[0] // self.size
-        draw = torch.Generator().manual_seed(mix_seed(copying.seed, "copy", "train", self.epoch, batch))
-        shortest = max(copying.level - copying.spread, 1)
-        count = self.size if copying.lengths == "sequence" else 1
-        lengths = torch.randint(shortest, copying.level + 1, (count,), generator=draw).expand(self.size)
-        shape = (self.size, int(lengths.max()))
-        bits = torch.randint(2, shape, generator=draw, dtype=torch.uint8)
-        rows = torch.as_tensor(indices) % self.size
-        return copy_task(bits[rows], lengths[rows])
 
 
 class _Fixed(BatchedDataset):

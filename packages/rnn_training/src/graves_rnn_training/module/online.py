@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from graves_core.spec import Spec
+from graves_core.streams import gathered_states, own_state
 from graves_rnn_training.layers.encoders import SymbolEncoder
 from graves_rnn_training.layers.learners.base import Learner, OnlineState
 from graves_rnn_training.layers.readouts import Readout
 from graves_rnn_training.module.batches import Sequences, sequences
 from graves_rnn_training.module.reading import ReadsSequences
-from graves_rnn_training.module.streams import fitting_state, gathered_states, own_state
+from graves_rnn_training.module.streams import plain_state, resumed_state
 from graves_rnn_training.module.windows import Window, windows
 
 STREAMS = "online_rnn"
@@ -102,7 +103,7 @@ class OnlineRNN(Spec, ReadsSequences):
         self._tokens = 0
         self._state: OnlineState | None = None
         self._saved: dict[str, Any] | None = None
-        self._resumed: OnlineState | None = None
+        self._resumed: Any = None
 
     def setup(self, stage: str) -> None:
         """Compares the network with what the DataModule says it yields, if it says so.
@@ -159,7 +160,7 @@ class OnlineRNN(Spec, ReadsSequences):
         if self._saved is not None:  # loaded, and no training since
             checkpoint[STREAMS] = self._saved
             return
-        state = self._state if self._resumed is None else self._resumed
+        state = plain_state(self._state) if self._resumed is None else self._resumed
         checkpoint[STREAMS] = {"tokens": self._tokens, "states": gathered_states(state)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -182,7 +183,7 @@ class OnlineRNN(Spec, ReadsSequences):
         """The state before the first step of a training batch."""
         state, self._state = self._state, None
         if self._resumed is not None and data.reset is not None:
-            state = fitting_state(self._resumed, self.learner.initial_state(data.size))
+            state = resumed_state(self._resumed, self.learner.initial_state(data.size))
         self._resumed = None
         return self._continued(state, data)
 

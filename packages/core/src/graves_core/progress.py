@@ -1,4 +1,4 @@
-"""Logged values against the data seen, as a chart at the end of training."""
+"""Logged values against steps or the data seen, as a chart at the end of training."""
 
 from typing import Any
 
@@ -13,32 +13,32 @@ MOST = 400
 
 
 class ProgressChart(Callback):
-    """Draws logged values against the data seen when training ends: how far, and how fast.
+    """Draws logged values when training ends, against the steps or the data seen: how far, and how fast.
 
-    Works in any LightningModule that logs. With the curriculum of a copy task, this is the picture by which
-    learning algorithms are compared: the longest sequence that is mastered against the symbols read. The
-    points taken so far are kept in checkpoints. Needs `pip install "graves-rnn-training[plots]"`.
+    Works in any LightningModule that logs. With a curriculum, this is the picture by which learning
+    algorithms are compared: the hardest task that is mastered against the work that it took. The points taken
+    so far are kept in checkpoints. Several charts in one Trainer need different names.
+    Needs `pip install "graves-core[plots]"`.
 
     Args:
         metrics: names of logged values, one curve each.
-        against: name of the logged value that is across.
+        against: name of the logged value that is across; None for the steps of the optimizer.
         every_n_batches: take a point after every so many training batches.
         name: what the picture is called.
 
     Raises:
         ValueError: when there is no metric, or `every_n_batches` is less than 1.
 
-    Source: Menick et al. 2020, who call this "data time".
-
     Example:
-        >>> ProgressChart(["curriculum/level"]).against
-        'train/tokens'
+        >>> from lightning.pytorch import Trainer
+        >>> chart = ProgressChart(["train/loss", "curriculum/level"], every_n_batches=50)
+        >>> trainer = Trainer(callbacks=[chart], logger=False, enable_checkpointing=False)
     """
 
     def __init__(
         self,
         metrics: list[str],
-        against: str = "train/tokens",
+        against: str | None = None,
         every_n_batches: int = 10,
         name: str = "progress",
     ) -> None:
@@ -54,13 +54,18 @@ class ProgressChart(Callback):
         self._batches = 0
         self._every = every_n_batches
 
+    @property
+    def state_key(self) -> str:
+        """Where checkpoints keep the points: charts of different names have places of their own."""
+        return self._generate_state_key(name=self.name)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuses to begin where no chart can be drawn.
 
         Raises:
             ImportError: naming the extra that is missing.
         """
-        check_plots(type(self).__name__, "graves-rnn-training")
+        check_plots(type(self).__name__, "graves-core")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,10 +85,11 @@ class ProgressChart(Callback):
         if curves:
             kinds = {metric.rpartition("/")[2] for metric in curves}
             up = kinds.pop().replace("_", " ") if len(kinds) == 1 else "value"
-            path = log_images(trainer, self.name, line_chart(curves, self.against, up)[None])
+            across = self.against or "step"
+            path = log_images(trainer, self.name, line_chart(curves, across, up)[None])
             reached = ", ".join(f"{metric} {curve.y[-1]:g}" for metric, curve in curves.items())
             end = max(curve.x[-1] for curve in curves.values())
-            rank_zero_info(f"{reached} at {self.against} {end:g}; chart: {path}")
+            rank_zero_info(f"{reached} at {across} {end:g}; chart: {path}")
 
     def state_dict(self) -> dict[str, Any]:
         """Tells the points and how often they are taken."""
@@ -96,9 +102,10 @@ class ProgressChart(Callback):
 
     def _take(self, trainer: Trainer) -> None:
         values = trainer.callback_metrics
+        across = trainer.global_step if self.against is None else values.get(self.against)
         for metric, points in self._points.items():
-            if metric in values and self.against in values:
-                points.append([float(values[self.against]), float(values[metric])])
+            if metric in values and across is not None:
+                points.append([float(across), float(values[metric])])
         if max(map(len, self._points.values())) > MOST:
             self._every *= 2
             self._points = {metric: points[1::2] for metric, points in self._points.items()}
