@@ -7,10 +7,10 @@ import lightning.pytorch as pl
 
 from graves_core.batches import rank_and_world
 from graves_core.data import DataSpec, EnglishTextDataModule, StridedWindows, TextDataModule, TiledWindows
+from graves_core.data.checks import check_at_least, check_seed
 from graves_core.data.datasets import as_it_is
 from graves_core.data.text import Passage, TextPart
 from graves_core.loader import ResumableLoader
-from graves_rnn_training.data.checks import check_at_least, check_seed
 from graves_rnn_training.data.windows import Crops, StreamChunks
 
 
