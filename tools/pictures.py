@@ -13,6 +13,8 @@ SHOWN = {
     "bfn/digits_conditional": ["samples.png", "completions.png"],
     "bfn/diabetes": ["marginals.png"],
     "bfn/mnist_small": ["samples.png", "strip.png"],
+    "memory/copy": ["memory.png", "progress.png"],
+    "memory/kanerva_digits": ["samples.png", "reconstructions.png", "denoising.png", "capacity.png"],
     "rnn_training/copy_snap": ["predictions.png", "progress.png"],
 }
 TESTED = {"bfn/digits": "graves_bfn.BFNQuality"}

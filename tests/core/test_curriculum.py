@@ -154,6 +154,19 @@ def test_manual_optimization_counts_batches_and_not_steps():
     assert module.seen == [1, 1, 2, 2]
 
 
+class Skipping(Scripted):
+    """Skips every other batch, from the first one on, and logs nothing in it."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) if batch_idx % 2 else self.seen.append(0)
+
+
+def test_batches_that_are_skipped_do_not_count():
+    module = Skipping([9.0, 0.0, 9.0, 0.0, 9.0, 9.0, 9.0, 0.0])
+    fit(module, Curriculum("score", 1.0, patience=2))
+    assert module.seen == [0, 1, 0, 1, 0, 2, 0, 2]
+
+
 def test_ranks_decide_alike_by_the_mean_of_their_values(tmp_path, two_ranks):
     # means 0.4, 0.6, 0.45, 0.45; neither rank alone would decide so
     module = Noted([0.0, 0.9, 0.9, 0.0], [0.8, 0.3, 0.0, 0.9], folder=tmp_path)

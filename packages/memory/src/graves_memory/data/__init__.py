@@ -1,0 +1,1 @@
+"""What networks with memory are trained on."""

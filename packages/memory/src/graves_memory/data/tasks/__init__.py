@@ -1,0 +1,1 @@
+"""Algorithmic tasks that are made on the fly."""

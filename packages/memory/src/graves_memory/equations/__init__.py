@@ -1,0 +1,1 @@
+"""The equations of memory addressing, as pure functions."""

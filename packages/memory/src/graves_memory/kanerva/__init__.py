@@ -1,0 +1,1 @@
+"""The Bayesian memory of the Kanerva machines, as pure functions."""

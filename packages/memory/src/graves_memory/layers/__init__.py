@@ -1,0 +1,1 @@
+"""Networks with memory, and their parts, in plain PyTorch."""

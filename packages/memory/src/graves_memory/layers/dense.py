@@ -1,0 +1,136 @@
+"""What the networks with a dense memory share: an LSTM that controls it, and the size of its interface."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from graves_memory.layers.network import MemoryNetwork, State, check_sizes
+
+
+class Control(NamedTuple):
+    """What the controller says at a step.
+
+    Args:
+        hidden: its output.
+        cell: its cell.
+        interface: numbers for the memory.
+
+    Example:
+        >>> control = Control(torch.zeros(2, 100), torch.zeros(2, 100), torch.zeros(2, 233))
+        >>> control.interface.shape
+        torch.Size([2, 233])
+    """
+
+    hidden: Float[Tensor, "batch hidden"]
+    cell: Float[Tensor, "batch hidden"]
+    interface: Float[Tensor, "batch interface"]
+
+
+class DenseMemoryNetwork(MemoryNetwork[State]):
+    """A network whose LSTM reads from and writes to all rows of a memory.
+
+    The LSTM is given the inputs and what the heads read in the step before; a linear layer makes the numbers
+    that steer the memory of its output; the output layer is given both its output and what the heads read.
+    A subclass defines `initial_state` and `step`.
+
+    Args:
+        input_size: numbers that the network reads at a step.
+        output_size: numbers that it says at a step.
+        hidden_size: units of the LSTM.
+        rows: of the memory.
+        width: numbers of a row.
+        heads: that read.
+        interface_size: numbers that steer the memory.
+        clip: largest absolute value of the LSTM's cell and of the interface; None for no limit.
+        batch_first: whether inputs and outputs are `(batch, time, size)` instead of `(time, batch, size)`.
+
+    Raises:
+        ValueError: when a size is less than 1, or `clip` is not positive.
+
+    Example:
+        >>> from graves_memory.layers.dam import DAM
+        >>> isinstance(DAM(3, 2), DenseMemoryNetwork)
+        True
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        hidden_size: int,
+        rows: int,
+        width: int,
+        heads: int,
+        interface_size: int,
+        clip: float | None,
+        batch_first: bool,
+    ) -> None:
+        check_sizes({"rows": rows, "width": width, "heads": heads})
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip must be positive or None, not {clip}")
+        read_size = heads * width
+        super().__init__(input_size, output_size, hidden_size, hidden_size + read_size, batch_first)
+        self.rows = rows
+        self.width = width
+        self.heads = heads
+        self.clip = clip
+        self.controller = nn.LSTMCell(input_size + read_size, hidden_size)
+        self.interface = nn.Linear(hidden_size, interface_size)
+
+    def zeros(self, *shape: int) -> Tensor:
+        """A part of a start state, on the device and of the type of the parameters.
+
+        Args:
+            *shape: its shape.
+        """
+        return self.output.weight.new_zeros(shape)
+
+    def control(
+        self,
+        inputs: Float[Tensor, "batch input"],
+        words: Float[Tensor, "batch heads width"],
+        hidden: Float[Tensor, "batch hidden"],
+        cell: Float[Tensor, "batch hidden"],
+    ) -> Control:
+        """A step of the LSTM, in the type of the memory whatever autocast computes in.
+
+        Args:
+            inputs: of this step.
+            words: what the heads read in the step before.
+            hidden: the LSTM's output before.
+            cell: the LSTM's cell before.
+        """
+        given = torch.cat([inputs, words.flatten(1)], dim=1)
+        new_hidden, new_cell = self.controller(given, (hidden, cell))
+        interface = self.interface(new_hidden)
+        if self.clip is not None:
+            new_cell = new_cell.clamp(-self.clip, self.clip)
+            interface = interface.clamp(-self.clip, self.clip)
+        kind = words.dtype
+        return Control(new_hidden.to(kind), new_cell.to(kind), interface.to(kind))
+
+    def features(
+        self, hidden: Float[Tensor, "batch hidden"], words: Float[Tensor, "batch heads width"]
+    ) -> Float[Tensor, "batch feature"]:
+        """What the output layer reads.
+
+        Args:
+            hidden: the LSTM's output.
+            words: what the heads read.
+        """
+        return torch.cat([hidden, words.flatten(1)], dim=1)
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Within it, autocast does not touch the memory's arithmetic.
+
+    Args:
+        like: a tensor of the device in question.
+    """
+    kind = like.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()

@@ -1,0 +1,1 @@
+"""Networks that turn images into codes and back."""

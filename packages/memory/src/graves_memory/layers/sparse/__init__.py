@@ -1,0 +1,1 @@
+"""Sparse memory: what is written, read, found and rolled back."""
