@@ -2,7 +2,7 @@
 
 All have an LSTM of 100 units, rows of 32 numbers and 4 read heads, and train on random sequences: forward, a
 loss at every step, backward. The sparse one reads 4 rows by content and 8 in each direction along links. Each
-side has a process of its own, and they take turns. Times are processor times of one thread, medians of rounds;
+side has a process of its own. Times are processor times of one thread, medians of rounds;
 memory is what a step more adds to the peak of the process. Goals stand in brackets, for the package that
 others use. `--peer PYTHON` is an interpreter that has the package dnc (version 1.1.0).
 """
