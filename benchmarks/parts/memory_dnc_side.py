@@ -22,7 +22,7 @@ SPARE = 31 * 2**20
 
 
 def ours(rows: int) -> tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
-    from graves_memory.layers.dnc import DNC
+    from graves_memory import DNC
 
     net = DNC(INPUTS, INPUTS, UNITS, rows=rows, width=WIDTH, heads=HEADS)
     return net, lambda x: net(x)[0]

@@ -18,7 +18,7 @@ READS = 4
 
 
 def sparse(rows: int) -> tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
-    from graves_memory.layers.sdnc import SDNC
+    from graves_memory import SDNC
 
     net = SDNC(INPUTS, INPUTS, UNITS, rows=rows, width=WIDTH, heads=HEADS, reads=READS)
     return net, lambda x: net(x)[0]
