@@ -27,6 +27,7 @@ SMALLER = {
     "BFNVDMUNet": ["--model.network.channels=32", "--model.network.blocks=1"],
     "BFNTransformer": ["--model.network.width=48", "--model.network.depth=1"],
     "OneShotDataModule": ["--data.level=2", "--data.val_levels=[2]", "--data.shows=3"],
+    "ImageEpisodesDataModule": ["--data.length=4", "--data.batch_size=2"],
     "TextStreamsDataModule": ["--model.update_every=sequence"],
 }
 """What keeps one batch short; the sizes of the papers' networks are tested where the networks are."""

@@ -11,10 +11,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from graves_core import ResumableLoader
 from graves_memory.layers.dam import DAM
+from graves_memory.layers.dnc import DNC
 from graves_memory.layers.lstm import LSTMNetwork
 from graves_memory.layers.network import MemoryNetwork
 from graves_memory.layers.ntm import NTM
 from graves_memory.layers.sam import SAM
+from graves_memory.layers.sdnc import SDNC
 from graves_memory.module.memory import MemoryRNN
 
 SIZE, BITS, HIDDEN = 4, 3, 6
@@ -23,7 +25,9 @@ NETS: dict[str, Callable[..., MemoryNetwork[Any]]] = {
     "lstm": partial(LSTMNetwork, hidden_size=HIDDEN),
     "ntm": partial(NTM, **MEMORY),
     "dam": partial(DAM, **MEMORY),
+    "dnc": partial(DNC, **MEMORY),
     "sam": partial(SAM, reads=3, **MEMORY | {"heads": 2}),
+    "sdnc": partial(SDNC, reads=3, links=4, **MEMORY),
 }
 SPARSE = ("sam", "sdnc")
 """What these read where all rows are alike depends on what was read before."""

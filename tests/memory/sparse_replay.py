@@ -44,7 +44,9 @@ def dense_step(net: SAM, inputs: Tensor, state: Dense, steps: dict[str, Tensor])
     interface = net.interface(hidden)
     interface = interface if net.clip is None else interface.clamp(-net.clip, net.clip)
     parts = interface.unflatten(1, (net.heads, -1))
-    queries, words, gates, strengths = parts.split([net.width, net.width, 2, parts.shape[2] - 2 * net.width - 2], 2)
+    queries, words, gates, strengths = parts.split(
+        [net.width, net.width, 2, parts.shape[2] - 2 * net.width - 2], 2
+    )
     weights = write_weights(state.reads, *gates.sigmoid().unbind(2))
     oldest = steps["write_rows"][..., -1]
     memory = state.memory.clone()
@@ -81,7 +83,7 @@ def gradients(net: SAM, loss: Tensor, *others: Tensor) -> list[Tensor]:
     """By all parameters and some other tensors; they are left without gradients."""
     net.zero_grad()
     loss.backward()
-    found = [parameter.grad.clone() for parameter in net.parameters()]
+    found = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in net.parameters()]
     found += [tensor.grad.clone() for tensor in others]
     for tensor in others:
         tensor.grad = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from graves_memory.kanerva.matrix_normal import MatrixNormal
 from graves_memory.kanerva.precision import full_precision, safe_cholesky
-from graves_memory.kanerva.update import predict, update_batch, update_mean, update_one, update_online
+from graves_memory.kanerva.update import predict, read_codes, update_batch, update_one, update_online
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 SEEDS = range(5)
@@ -59,11 +59,6 @@ def test_one_prior_serves_a_batch_of_episodes() -> None:
         alone = update_batch(prior, addresses[episode], codes[episode], noise)
         torch.testing.assert_close(MatrixNormal(*(part[episode] for part in together)), alone, **EXACT)
     torch.testing.assert_close(update_online(prior, addresses, codes, noise), together, **EXACT)
-
-
-def test_the_mean_alone_is_that_of_the_update() -> None:
-    given = case(3, batch=(2,))
-    torch.testing.assert_close(update_mean(*given), update_batch(*given).mean, **EXACT)
 
 
 def test_the_noise_is_a_variance_and_not_a_standard_deviation() -> None:
@@ -126,6 +121,8 @@ def test_autocast_and_half_precision_do_not_lower_the_precision() -> None:
         got, read = update_batch(*given), predict(*given[:2], given.noise)[0]
     assert torch.equal(got.mean, expected.mean)
     assert torch.equal(read, predict(*given[:2], given.noise)[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(read_codes(given.memory.mean, given.addresses), read)
     half = update_batch(given.memory, given.addresses.bfloat16(), given.codes.bfloat16(), given.noise)
     assert half.mean.dtype == half.covariance.dtype == torch.float32
 

@@ -6,6 +6,7 @@ import torch
 from link_traces import Chain, dense, matrices, trace
 
 from graves_memory.equations import dnc
+from graves_memory.equations import links as equations
 from graves_memory.layers.sparse.links import Linked, LinkState, SparseLinks
 
 CLOSE = {"rtol": 0, "atol": 1e-12}
@@ -31,6 +32,25 @@ def test_links_are_whole_matrices_cut_at_every_step(count: int, seed: int) -> No
             for half in range(2):
                 weights = dense(rows, found.rows[b, h, half], found.weights[b, h, half])
                 np.testing.assert_allclose(weights, expected[half], **CLOSE)
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_formulas_are_those_of_whole_matrices(count: int) -> None:
+    chain = Chain(rows=7, links=count)
+    before, after, last = torch.zeros(7, 7).double(), torch.zeros(7, 7).double(), torch.zeros(1, 7).double()
+    for named, written, read in trace(20, (1, 1, 4), 7, seed=14):
+        w, r = (torch.from_numpy(dense(7, named[0, 0], part[0, 0])) for part in (written, read))
+        chain.write(w.numpy())
+        before = equations.largest(equations.predecessors(before, last[0], w), count)
+        after = equations.largest(equations.successors(after, last[0], w), count)
+        last = equations.largest(dnc.precedence_after(last[None], w[None, None])[0], count)
+        np.testing.assert_allclose(before, chain.before, **CLOSE)
+        np.testing.assert_allclose(after, chain.after, **CLOSE)
+        np.testing.assert_allclose(last[0], chain.last, **CLOSE)
+        found = [
+            equations.at_most_one(equations.largest(way, count)) for way in equations.follow(before, after, r)
+        ]
+        np.testing.assert_allclose(torch.stack(found), chain.follow(r.numpy()), **CLOSE)
 
 
 def test_uncut_links_are_followed_as_printed() -> None:

@@ -8,6 +8,7 @@ from dense_sdnc import DenseSDNC
 from torch import Tensor
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
+from graves_core.testing import peak_bytes
 from graves_memory.layers.sdnc import SDNC
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -269,3 +270,22 @@ def test_weights_that_are_read_add_up_to_one_at_most() -> None:
 def test_there_is_at_least_one_link() -> None:
     with pytest.raises(ValueError, match="links must be at least 1, not 0"):
         SDNC(5, 3, links=0)
+
+
+def test_backward_takes_all_writes_back() -> None:
+    net = network()
+    outputs, state = net(sequences())
+    tape = state.memory.lease.tape
+    assert tape.memory.any()
+    outputs.sum().backward()
+    assert not tape.memory.view(tape.batch, tape.rows, tape.width)[:, : tape.used].any()
+
+
+def test_memory_of_a_step_does_not_depend_on_the_number_of_rows() -> None:
+    peaks = []
+    for rows in (64, 65_536):
+        net = network(rows=rows)
+        inputs = sequences(20)
+        net(inputs)[0].sum().backward()
+        peaks.append(peak_bytes(lambda net=net, inputs=inputs: net(inputs)[0].sum().backward()))
+    assert peaks[1] < 1.2 * peaks[0]

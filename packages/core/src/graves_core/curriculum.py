@@ -22,7 +22,8 @@ class Curriculum(pl.Callback):
 
     After every training batch the value is averaged over the ranks, so that all of them decide alike, and
     compared with the threshold; a new level holds from the very next batch. This reads the value from the
-    device once per batch. The value is to be logged in every training step (`self.log(name, value)`).
+    device once per batch. The value is to be logged in every training step (`self.log(name, value)`), except
+    one that returns None to be skipped by automatic optimization: its batch does not count.
 
     The level reached is logged as `curriculum/level`. The level and the batches that count towards the next
     one are kept in checkpoints, so that a resumed run takes each step of the curriculum at the batch at which
@@ -120,7 +121,9 @@ class Curriculum(pl.Callback):
             ValueError: when the training step has not logged the value.
         """
         data = _leveled(trainer)
-        self._passed = self._passed + 1 if self._has_passed(trainer) else 0
+        skipped = pl_module.automatic_optimization and not outputs
+        if not skipped:
+            self._passed = self._passed + 1 if self._has_passed(trainer) else 0
         if self._passed >= self.patience:
             self._passed = 0
             data.level = self.next_level(data.level)

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 WIDTH, CELL, GAP, TEXT = 1200, 200, 12, 18
-INK = "#333333"
+INK, OUTLINE = "#333333", "#D9D9D9"
 
 
 def labelled_sheet(
@@ -50,7 +50,12 @@ def labelled_sheet(
     for i, (name, row) in enumerate(zip(rows, cells, strict=True)):
         draw.text((left, top + i * down + height * scale / 2), name, INK, font, "rm")
         for j, picture in enumerate(row):
-            sheet.paste(Image.fromarray(_pixels(picture, scale)), (left + GAP + j * across, top + i * down))
+            place = left + GAP + j * across, top + i * down
+            draw.rectangle(
+                (place[0] - 1, place[1] - 1, place[0] + width * scale, place[1] + height * scale),
+                outline=OUTLINE,
+            )
+            sheet.paste(Image.fromarray(_pixels(picture, scale)), place)
     return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).contiguous()
 
 

@@ -19,7 +19,8 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
     """Writes small sets that every DataModule accepts as `data_dir`: the right formats, random content.
 
     There are 256 + 64 images of MNIST and of Fashion-MNIST, 5 x 32 + 64 of CIFAR-10, 6 + 3 characters of
-    Omniglot with 4 drawings each, 60,000 characters of text8, and three files of WikiText-103 in bytes.
+    Omniglot with 4 drawings each, 60,000 characters of text8, three files of WikiText-103 in bytes, and
+    for each of the 20 tasks of bAbI 6 + 3 stories of two questions.
 
     Args:
         root: folder to write into; it is made if need be.
@@ -32,7 +33,7 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
         >>> import tempfile
         >>> folder = write_fake_data(Path(tempfile.mkdtemp()))
         >>> sorted(path.name for path in folder.iterdir())
-        ['cifar10', 'fashion_mnist', 'mnist', 'omniglot', 'text8', 'wikitext-103-raw']
+        ['babi', 'cifar10', 'fashion_mnist', 'mnist', 'omniglot', 'text8', 'wikitext-103-raw']
     """
     draw = np.random.default_rng(seed)
     write_mnist(root / "mnist", draw)
@@ -41,6 +42,7 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
     write_omniglot(root / "omniglot", draw)
     write_text8(root / "text8", draw)
     write_wikitext(root / "wikitext-103-raw", draw)
+    write_babi(root / "babi", draw)
     return root
 
 
@@ -174,3 +176,26 @@ def write_wikitext(folder: Path, draw: Generator, characters: int = 20_000) -> N
     for part, length in (("train", characters), ("valid", characters // 10), ("test", characters // 10)):
         words = text8_bytes(draw, length).decode()
         (folder / f"wiki.{part}.raw").write_text(f" \n = Café = \n \n{words} \n", encoding="utf-8")
+
+
+def write_babi(folder: Path, draw: Generator, train: int = 6, test: int = 3) -> None:
+    """Writes the files of bAbI: somebody goes to a place, then to another one, and is asked for after both.
+
+    Args:
+        folder: where to.
+        draw: where the content comes from.
+        train: number of training stories of each task.
+        test: number of test stories of each task.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    places = ["garden", "kitchen", "office"]
+    for task in range(1, 21):
+        for part, count in (("train", train), ("test", test)):
+            lines = []
+            for _ in range(count):
+                first, second = draw.permutation(places)[:2]
+                for number, place in ((1, first), (3, second)):
+                    lines.append(f"{number} Mary went to the {place}.")
+                    lines.append(f"{number + 1} Where is Mary? \t{place}\t{number}")
+            text = "".join(f"{line}\n" for line in lines)
+            (folder / f"qa{task}_task_{part}.txt").write_text(text, encoding="utf-8")

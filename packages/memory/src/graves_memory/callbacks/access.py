@@ -26,7 +26,7 @@ class MemoryAccessChart(Callback):
 
     Works in any LightningModule with the attribute `net`, a `MemoryNetwork`, which returns logits
     `(batch, time, size)`, alone or as the first of several, when it is called with a batch; batches are dicts
-    as `MemoryRNN` takes them. Tokens and classes are named by the `vocabulary` of the DataModule, if it has one.
+    as `MemoryRNN` takes them. Tokens and classes are named by the DataModule's `vocabulary`, if it has one.
     Needs `pip install "graves-memory[plots]"`.
 
     Args:

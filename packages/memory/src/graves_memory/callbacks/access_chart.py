@@ -23,6 +23,8 @@ def access_chart(
 ) -> UInt8[Tensor, "3 height width"]:
     """Draws what a network read and said, and below it where it wrote and read at the same steps.
 
+    Needs `pip install "graves-memory[plots]"`.
+
     Args:
         panels: above, by name: strips, or images `(time, channels, height, width)` as bytes.
         found: what the network did to its memory.
@@ -61,7 +63,8 @@ def access_chart(
 def _draw_memory(axes: Any, found: Accesses, threshold: float) -> None:
     """Squares for writing, dots for reading, and lines from the one to the other."""
     rows, steps = found.writes.shape
-    for row, written, read in found.links(threshold):
+    last = {(row, written): read for row, written, read in found.links(threshold)}
+    for (row, written), read in last.items():
         axes.plot((written, read), (row, row), color=READ, alpha=0.25, linewidth=1, zorder=2)
     if rows:
         _draw_writes(axes, found.writes.numpy() * (found.writes > threshold).numpy())

@@ -1,9 +1,8 @@
-"""Temporal links of sparse writes: who was written before and after whom, one formula a function.
+"""Temporal links of sparse writes: which rows were written before and after which, one formula a function.
 
-Links are constants to the gradient. The dense matrices here say what the sparse ones hold.
+Links are constants to the gradient. The precedence is that of the dense DNC, `dnc.precedence_after`. Matrices
+of all rows say here what sparse ones hold, whose rows are cut to their largest entries.
 """
-
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,32 +10,6 @@ from torch import Tensor
 
 SMALLEST_DECAY = 1e-22
 """A row that is written with weight one keeps this share of its links, so that logarithms stay finite."""
-
-
-class Follow(NamedTuple):
-    """What links lead to from rows that were read.
-
-    Args:
-        forward: weights of rows that were written after those.
-        backward: weights of rows that were written before those.
-    """
-
-    forward: Float[Tensor, "*batch rows"]
-    backward: Float[Tensor, "*batch rows"]
-
-
-def precedence(
-    before: Float[Tensor, "*batch rows"], written: Float[Tensor, "*batch rows"]
-) -> Float[Tensor, "*batch rows"]:
-    """p_t = (1 - sum w) p_{t-1} + w: how much each row is the last one written.
-
-    Args:
-        before: p_{t-1}.
-        written: w, whose sum is at most one.
-
-    Source: Graves et al. 2016, "Temporal memory linkage"; Rae et al. 2016 keep the largest entries.
-    """
-    return (1 - written.sum(-1, keepdim=True)) * before + written
 
 
 def predecessors(
@@ -94,10 +67,10 @@ def follow(
     before: Float[Tensor, "*batch rows rows"],
     after: Float[Tensor, "*batch rows rows"],
     read: Float[Tensor, "*batch rows"],
-) -> Follow:
-    """The forward weights f = P^T r and the backward weights b = N^T r.
+) -> tuple[Float[Tensor, "*batch rows"], Float[Tensor, "*batch rows"]]:
+    """The backward weights b = N^T r and the forward weights f = P^T r.
 
-    They are N r and P r as printed, until rows of N and P are cut: the links of the rows that were read are
+    They are P r and N r as printed, until rows of N and P are cut: the links of the rows that were read are
     then rows of a matrix, which a sparse one has at hand.
 
     Args:
@@ -107,8 +80,8 @@ def follow(
 
     Source: Rae et al. 2016, supplement on the sparse DNC.
     """
-    forward, backward = ((read[..., None, :] @ links).squeeze(-2) for links in (after, before))
-    return Follow(forward, backward)
+    row = read[..., None, :]
+    return (row @ before).squeeze(-2), (row @ after).squeeze(-2)
 
 
 def at_most_one(weights: Float[Tensor, "*batch rows"]) -> Float[Tensor, "*batch rows"]:
@@ -121,22 +94,6 @@ def at_most_one(weights: Float[Tensor, "*batch rows"]) -> Float[Tensor, "*batch 
         weights: not negative.
     """
     return weights / weights.sum(-1, keepdim=True).clamp_min(1)
-
-
-def mix(
-    modes: Float[Tensor, "*batch 3"], content: Float[Tensor, "*batch rows"], links: Follow
-) -> Float[Tensor, "*batch rows"]:
-    """w = pi_1 b + pi_2 c + pi_3 f.
-
-    Args:
-        modes: pi, a softmax.
-        content: c.
-        links: f and b.
-
-    Source: Graves et al. 2016, "Temporal memory linkage"; the order of the modes is the paper's.
-    """
-    backward, by_content, forward = modes.unsqueeze(-1).unbind(-2)
-    return backward * links.backward + by_content * content + forward * links.forward
 
 
 def distinct(

@@ -64,22 +64,6 @@ def update_batch(memory: MatrixNormal, addresses: Addresses, codes: Codes, noise
 
 
 @full_precision
-def update_mean(
-    memory: MatrixNormal, addresses: Addresses, codes: Codes, noise: Noise
-) -> Float[Tensor, "*batch rows code"]:
-    """The mean of `update_batch`, for where nobody asks how certain the memory is.
-
-    Args:
-        memory: the prior.
-        addresses: W.
-        codes: Z.
-        noise: sigma^2.
-    """
-    _, cross, error = _whiten(memory, addresses, codes, noise)
-    return memory.mean + cross.mT @ error
-
-
-@full_precision
 def update_one(
     memory: MatrixNormal,
     address: Float[Tensor, "*#batch rows"],
@@ -144,6 +128,19 @@ def kl_write(
     shift = ((gained.mT @ error) * (cross.mT @ error)).sum((-2, -1))
     divergence: Tensor = (memory.code_size * (spread + volume) + shift) / 2
     return divergence
+
+
+@full_precision
+def read_codes(
+    matrix: Float[Tensor, "*#batch rows code"], addresses: Addresses
+) -> Float[Tensor, "*batch items code"]:
+    """What stands at addresses, w^T M, of a mean or a draw of the memory.
+
+    Args:
+        matrix: M.
+        addresses: W.
+    """
+    return addresses @ matrix
 
 
 @full_precision

@@ -84,7 +84,8 @@ class KanervaMemory(Spec, nn.Module):
         deviation = (self.log_variance / 2).exp().expand(self.rows)
         if self.mixing is None:
             return MatrixNormal(self.mean, deviation.square().diag())
-        factor = deviation.unsqueeze(-1) * (self.mixing.tril(-1) + torch.eye(self.rows).to(self.mixing))
+        unit = torch.eye(self.rows, dtype=self.mixing.dtype, device=self.mixing.device)
+        factor = deviation.unsqueeze(-1) * (self.mixing.tril(-1) + unit)
         return MatrixNormal(self.mean, factor @ factor.mT)
 
     def write(

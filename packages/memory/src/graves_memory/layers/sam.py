@@ -58,7 +58,7 @@ class SAM(SparseMemoryNetwork[SAMState]):
         reads: rows that each head reads.
         search: how rows are found; see `SparseMemory`.
         delta: up to which weight an access does not count when the oldest row is looked for.
-        strengths: whether a head says how sharply it reads; if not, similarities are not scaled, as in the paper.
+        strengths: whether a head says how sharply it reads; if not, cosines are not scaled, as in the paper.
         learn_start: whether what all rows hold at the start is trained; zeros if not.
         clip: largest absolute value of the LSTM's cell and of the interface; None for no limit.
         batch_first: whether inputs and outputs are `(batch, time, size)` instead of `(time, batch, size)`.

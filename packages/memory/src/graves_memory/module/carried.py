@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Bool
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -44,13 +45,13 @@ class CarriesState(LightningModule):
 
     def on_after_backward(self) -> None:
         """Lets go of the graph of the batch."""
-        if self._state is not None:
-            self._state = self.net.detach(self._state)
+        self.let_go()
 
     def on_validation_start(self) -> None:
         """Puts the state of training aside."""
         if self._state is not None:
-            self._aside, self._state = self.net.export_state(self._state), None
+            with torch.inference_mode(False), torch.no_grad():  # training is to go on from these tensors
+                self._aside, self._state = self.net.export_state(self._state), None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the states of all ranks."""
@@ -63,6 +64,11 @@ class CarriesState(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the states for a run that goes on from the checkpoint."""
         self._saved = checkpoint.get(STREAMS)
+
+    def let_go(self) -> None:
+        """Cuts the graph of the state, so that gradients do not reach back to this batch."""
+        if self._state is not None:
+            self._state = self.net.detach(self._state)
 
     def begin(self, size: int, reset: Bool[Tensor, " batch"] | None) -> Any:
         """The state before the first step of a training batch; None where all its sequences are new.

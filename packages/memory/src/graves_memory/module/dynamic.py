@@ -14,7 +14,7 @@ from graves_memory.kanerva.addressing import solve_address
 from graves_memory.kanerva.gaussian import DiagonalNormal, kl_standard
 from graves_memory.kanerva.matrix_normal import MatrixNormal, kl_matrix_normal
 from graves_memory.kanerva.precision import at_least_float32
-from graves_memory.kanerva.update import update_one
+from graves_memory.kanerva.update import read_codes, update_one
 from graves_memory.layers.images.base import ImageDecoder, ImageEncoder, check_sizes
 from graves_memory.layers.images.likelihoods import PixelLikelihood
 from graves_memory.layers.kanerva import KanervaMemory
@@ -119,7 +119,7 @@ class DynamicKanervaMachine(ImageMemoryModel):
         codes = self.encode(x)
         memory = self._written(codes, generator)
         address = self.address(memory, codes)
-        read = address.sample(generator=generator) @ memory.mean
+        read = read_codes(memory.mean, address.sample(generator=generator))
         reconstruction = self.likelihood.nats(self._outputs(read), x)
         full = DiagonalNormal(address.mean, address.log_variance.expand_as(address.mean))
         return EpisodeLosses(
@@ -159,7 +159,7 @@ class DynamicKanervaMachine(ImageMemoryModel):
             memory: from `write`.
             images: queries with values in [0, 1], any number for each memory.
         """
-        return self.decode(self.address(memory, self.encode(images)).mean @ memory.mean)
+        return self.decode(read_codes(memory.mean, self.address(memory, self.encode(images)).mean))
 
     @torch.no_grad()
     def generate(
@@ -180,7 +180,7 @@ class DynamicKanervaMachine(ImageMemoryModel):
         mean = memory.mean
         shape = (len(mean), count, memory.rows)
         weights = torch.randn(shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        results = [self.decode(weights @ mean)]
+        results = [self.decode(read_codes(mean, weights))]
         while len(results) < iterations:
             results.append(self.recall(memory, results[-1]))
         return results

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from graves_memory.kanerva.gaussian import DiagonalNormal, kl_gaussian, kl_standard
 from graves_memory.kanerva.matrix_normal import MatrixNormal, sample_matrix_normal
+from graves_memory.kanerva.update import read_codes
 from graves_memory.layers.images.base import ImageDecoder, ImageEncoder
 from graves_memory.layers.images.heads import GaussianHead
 from graves_memory.layers.images.likelihoods import PixelLikelihood
@@ -146,7 +147,7 @@ class KanervaMachine(ImageMemoryModel):
             images: queries with values in [0, 1], any number for each memory.
         """
         address, _ = self.encode(images)
-        return self.decode(self.memory.read(memory, self.addresses(address.mean))[0])
+        return self.decode(read_codes(memory.mean, self.addresses(address.mean)))
 
     @torch.no_grad()
     def generate(
@@ -184,12 +185,12 @@ class KanervaMachine(ImageMemoryModel):
     ) -> tuple[DiagonalNormal, DiagonalNormal]:
         """q(z | x, y, M) and p(z | y, M), for addresses drawn afresh."""
         weights = self.addresses(address.sample(generator=generator))
-        variance = self.memory.noise
-        if self.reads == "sample":
-            mean = weights @ sample_matrix_normal(memory, generator=generator)
+        if self.reads == "distribution":
+            mean, variance = self.memory.read(memory, weights)
         else:
-            mean, spread = self.memory.read(memory, weights)
-            variance = spread if self.reads == "distribution" else variance
+            draws = self.reads == "sample"
+            matrix = sample_matrix_normal(memory, generator=generator) if draws else memory.mean
+            mean, variance = read_codes(matrix, weights), self.memory.noise
         q = self.read_head(torch.cat([features, mean.to(features.dtype)], -1))
         return q, DiagonalNormal(mean, variance.log())
 

@@ -124,7 +124,7 @@ class MemoryRNN(Spec, CarriesState):
         totals = self._over_ranks(scores, size)
         self._state = None if reset is None else state
         if reset is not None and not totals[2]:
-            self.on_after_backward()
+            self.let_go()
             return None
         self._report(totals, whole=reset is None)
         return scores.nats.sum() * (self.trainer.world_size / totals[2].clamp(min=1))

@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from graves_memory.layers.sparse.tape import TWICE, Tape
 
-DOUBLE = "second derivatives do not pass through a sparse memory (create_graph=True); a dense one such as DAM has them"
+DOUBLE = "second derivatives (create_graph=True) do not pass through a sparse memory; those of a dense one do"
 
 Token = Float[Tensor, ""]
 Rows = Int64[Tensor, "batch heads some"]

@@ -1,4 +1,4 @@
-"""The LSTM that controls a sparse memory: a step in few operations, weights' gradients of many steps at once."""
+"""The LSTM that controls a sparse memory: few operations a step, weights' gradients of many steps at once."""
 
 from typing import Any, NamedTuple
 
@@ -46,6 +46,9 @@ class Gathered:
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
+        self.shift = torch.zeros_like(weights.recurrent[:, 0])
+        self.shift.chunk(4)[2].fill_(1)
+        self.transposed = weights.recurrent.t(), weights.interface.t()
         self._totals = [torch.zeros_like(weight) for weight in weights]
         self._steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
@@ -130,7 +133,7 @@ class ControlStep(Function):
             clip: as in `control`.
         """
         ctx.set_materialize_grads(False)
-        run = _run(gathered.weights, projected, read, hidden, cell, clip)
+        run = _run(gathered, projected, read, hidden, cell, clip)
         ctx.gathered, ctx.clip = gathered, clip
         ctx.save_for_backward(cell, *run)
         return run.hidden, run.cell, run.interface
@@ -149,7 +152,7 @@ class ControlStep(Function):
             of_interface = of_interface * (run.interface.abs() < ctx.clip)
         through = of_interface @ weights.interface
         of_hidden = through if of_hidden is None else through.add_(of_hidden)
-        of_gates, of_cell = _gate_gradients(run, before, of_hidden, of_cell, ctx.clip)
+        of_gates, of_cell = _gate_gradients(run, before, of_hidden, of_cell, ctx.clip, ctx.gathered.shift)
         ctx.gathered.add(of_gates, run.given, of_interface, run.hidden)
         of_given = of_gates @ weights.recurrent
         units = before.shape[1]
@@ -190,43 +193,48 @@ def control(
         clip: largest absolute value of the cell and of the interface; None for no limit.
     """
     if torch.is_grad_enabled():
-        result: tuple[Hidden, Hidden, Interface] = ControlStep.apply(
-            shared, projected, read, hidden, cell, gathered, clip
-        )
+        given = shared, projected, read, hidden, cell, gathered, clip
+        result: tuple[Hidden, Hidden, Interface] = ControlStep.apply(*given)  # type: ignore[no-untyped-call]
         return result
-    return _run(gathered.weights, projected, read, hidden, cell, clip)[:3]
+    return _run(gathered, projected, read, hidden, cell, clip)[:3]
 
 
 def _run(
-    weights: Weights, projected: Tensor, read: Tensor, hidden: Tensor, cell: Tensor, clip: float | None
+    gathered: Gathered, projected: Tensor, read: Tensor, hidden: Tensor, cell: Tensor, clip: float | None
 ) -> _Run:
     given = torch.cat((read, hidden), 1)
-    sums = torch.addmm(projected, given, weights.recurrent.t())
+    recurrent, steering = gathered.transposed
+    sums = torch.addmm(projected, given, recurrent)
     gates = sums.sigmoid()
     into, forget, new, out = gates.chunk(4, 1)
-    torch.tanh(sums.chunk(4, 1)[2], out=new)
+    units = cell.shape[1]
+    torch.tanh(sums.narrow(1, 2 * units, units), out=new)
     cell = torch.addcmul(forget * cell, into, new)
     squashed = cell.tanh()
     if clip is not None:
         cell = cell.clamp_(-clip, clip)
     hidden = out * squashed
-    interface = torch.addmm(weights.bias, hidden, weights.interface.t())
+    interface = torch.addmm(gathered.weights.bias, hidden, steering)
     if clip is not None:
         interface = interface.clamp_(-clip, clip)
     return _Run(hidden, cell, interface, given, gates, squashed)
 
 
 def _gate_gradients(
-    run: _Run, before: Tensor, of_hidden: Tensor, of_cell: Tensor | None, clip: float | None
+    run: _Run, before: Tensor, of_hidden: Tensor, of_cell: Tensor | None, clip: float | None, shift: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives by what the gates are made of, and by the new cell."""
-    into, forget, new, out = run.gates.chunk(4, 1)
+    """The derivatives by what the gates are made of, and by the new cell.
+
+    The slopes of i, f, o and g are i - i^2, f - f^2, o - o^2 and 1 - g^2 = (g + 1) - g (g + 1).
+    """
+    into, _, new, out = run.gates.chunk(4, 1)
     of_squashed = of_hidden * out
     through = torch.addcmul(of_squashed, of_squashed, run.squashed.square(), value=-1)
     if of_cell is not None:
         through += of_cell if clip is None else of_cell * (run.cell.abs() < clip)
     of_cell = through
-    of_gates = torch.cat((of_cell * new, of_cell * before, of_cell * into, of_hidden * run.squashed), 1)
-    slopes = torch.addcmul(run.gates, run.gates, run.gates, value=-1)
-    torch.addcmul(torch.ones_like(new), new, new, value=-1, out=slopes.chunk(4, 1)[2])
-    return of_gates.mul_(slopes), of_cell
+    of_gates = torch.cat((new, before, into, run.squashed), 1)
+    of_gates *= torch.cat((of_cell, of_cell, of_cell, of_hidden), 1)
+    moved = run.gates + shift
+    of_gates *= torch.addcmul(moved, run.gates, moved, value=-1)
+    return of_gates, of_cell

@@ -50,15 +50,15 @@ def access(memory: MemoryState, steering: Steering, reads: Kept, rows: Rows, del
         rows: which rows.
         delta: up to which weight an access does not count.
     """
-    tape = memory.tape()
-    given = memory.lease, memory.first, rows, delta
+    tape, others = memory.tape(), (memory.first, rows, delta)
     if torch.is_grad_enabled():
-        words, weights, token, *rest = Step.apply(memory.token, steering, reads, *given)
+        given = memory.token, steering, reads, memory.lease, *others
+        words, weights, token, *constants = Step.apply(*given)  # type: ignore[no-untyped-call]
     else:
-        done = _Run(tape, steering, reads, *given[1:], logged=False)
-        words, weights, token = done.content.read, done.content.weights, memory.token
-        rest = [done.rows, done.written.weights, done.written.rows]
-    return Access(words, weights, *rest, memory.next(token))
+        run, token = _Run(tape, steering, reads, *others, logged=False), memory.token
+        words, weights, constants = run.content.read, run.content.weights, run.constants()
+    read_rows, write_weights, write_rows = constants
+    return Access(words, weights, read_rows, write_weights, write_rows, memory.next(token))
 
 
 class Step(Function):
@@ -90,20 +90,21 @@ class Step(Function):
         keep(ctx, lease)
         run = _Run(lease.tape, steering, reads, first, rows, delta, logged=True)
         content, written = run.content, run.written
-        ctx.save_for_backward(steering, reads, run.gates, run.places, *content[1:], *written[1:])
-        without = run.rows, written.weights, written.rows
-        ctx.mark_non_differentiable(*without)
-        return content.read, content.weights, torch.zeros_like(token), *without
+        ctx.save_for_backward(
+            steering, reads, run.gates, run.strengths, run.places, *content[1:], *written[1:]
+        )
+        constants = run.constants()
+        ctx.mark_non_differentiable(*constants)
+        return content.read, content.weights, torch.zeros_like(token), *constants
 
     @staticmethod
     def backward(ctx: Any, of_read: Any, of_weights: Any, *_: Any) -> Any:
         """The derivatives by steering and by the weights of the step before, and the memory as it was."""
         tape = rewound(ctx)
-        steering, reads, gates, places, *saved = ctx.saved_tensors
+        steering, reads, gates, strengths, places, *saved = ctx.saved_tensors
         content, written = Content(steering, *saved[:5]), Written(places, *saved[5:])
-        queries, words, others = _split(steering, tape.width)
+        queries, words, _ = _split(steering, tape.width)
         of_read = torch.zeros_like(queries) if of_read is None else of_read
-        strengths = _strengths(others)
         of_queries, of_strengths, of_rows = content_gradients(
             content, queries, strengths, of_read, of_weights
         )
@@ -130,14 +131,18 @@ class _Run:
         logged: bool,
     ) -> None:
         queries, words, others = _split(steering, tape.width)
-        self.gates = others.sigmoid()
+        self.gates, self.strengths = others.sigmoid(), _strengths(others)
         both = self.gates.narrow(2, 0, 1), self.gates.narrow(2, 1, 1)
         self.written = write_gated(tape, first, rows, reads, words, both, logged)
         self.rows = find(tape, first, queries, rows.shape[2])
         self.places = tape.flat(self.rows, first)
-        self.content = read_content(tape, self.places, queries, _strengths(others))
+        self.content = read_content(tape, self.places, queries, self.strengths)
         touch_written(tape, first, self.written.rows, self.written.weights, delta)
         touch_read(tape, first, self.rows, self.content.weights, delta)
+
+    def constants(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What has no derivative: where was read, and where was written with which weights."""
+        return self.rows, self.written.weights, self.written.rows
 
 
 def touch_written(
@@ -152,8 +157,7 @@ def touch_written(
         weights: with which weights.
         delta: up to which weight an access does not count.
     """
-    again = rows.shape[2] - 1
-    touch_read(tape, first, rows.narrow(2, 0, again), weights.narrow(2, 0, again), delta)
+    tape.usage.touch(first, rows, weights.detach(), delta, last=False)
 
 
 def touch_read(
@@ -168,7 +172,7 @@ def touch_read(
         weights: with which weights.
         delta: up to which weight an access does not count.
     """
-    tape.usage.touch(first, rows.flatten(1), weights.detach().flatten(1), delta)
+    tape.usage.touch(first, rows, weights.detach(), delta)
 
 
 def _split(steering: Tensor, width: int) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from graves_core.spec import Spec
 from graves_memory.layers.sparse.access import Lease
 from graves_memory.layers.sparse.episodes import StartRows
-from graves_memory.layers.sparse.searches import Search
+from graves_memory.layers.sparse.searches import Search, new_search
 from graves_memory.layers.sparse.state import MemoryState
 from graves_memory.layers.sparse.tape import Tape
 
@@ -35,6 +35,7 @@ class SparseMemory(Spec, nn.Module):
 
     Raises:
         ValueError: when a size is less than 1 or `search` is none of the choices.
+        ImportError: when the extra that `search` needs is missing.
 
     Example:
         >>> memory = SparseMemory(rows=1_000_000, width=32)
@@ -55,6 +56,7 @@ class SparseMemory(Spec, nn.Module):
                 raise ValueError(f"{name} must be at least 1, not {size}")
         if search not in get_args(Search):
             raise ValueError(f"search must be one of {get_args(Search)}, not {search!r}")
+        new_search(search)  # refuses one whose extra is missing
         self.rows = rows
         self.width = width
         self.search = search
@@ -79,7 +81,8 @@ class SparseMemory(Spec, nn.Module):
         zeros = torch.zeros(self.width, dtype=lease.tape.dtype, device=like.device)
         lease.tape.begin(zeros if start is None else start)
         if start is not None and start.requires_grad and torch.is_grad_enabled():
-            return MemoryState(lease, StartRows.apply(start, lease, batch_size), 0, batch_size)
+            token = StartRows.apply(start, lease, batch_size)  # type: ignore[no-untyped-call]
+            return MemoryState(lease, token, 0, batch_size)
         return MemoryState(lease, None, 0, batch_size)
 
     def load(self, tensors: Mapping[str, Tensor], like: Float[Tensor, "*any"]) -> MemoryState:

@@ -251,7 +251,7 @@ class SparseMemoryNetwork(MemoryNetwork[State]):
         Args:
             state: a state.
         """
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, value in cast(Any, state)._asdict().items():
             if isinstance(value, MemoryState):
                 tensors |= {f"memory.{part}": tensor for part, tensor in value.export().items()}
@@ -287,7 +287,8 @@ class SparseMemoryNetwork(MemoryNetwork[State]):
         recurrent = torch.cat((cell.weight_ih[:, self.input_size :], cell.weight_hh), 1)
         weights = [value.to(kind) for value in (recurrent, self.interface.weight, self.interface.bias)]
         gathered = Gathered(Weights(*(weight.detach() for weight in weights)))
-        return _Shared(ShareWeights.apply(*weights, gathered), gathered)
+        token = ShareWeights.apply(*weights, gathered)  # type: ignore[no-untyped-call]
+        return _Shared(token, gathered)
 
     def _map(self, state: State, of_tensor: Any, of_memory: Any) -> State:
         """Another state, made of the parts of one."""

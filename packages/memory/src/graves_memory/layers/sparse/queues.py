@@ -9,8 +9,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-PENDING = 100
+PENDING = 1000
 """So many accesses are noted at once."""
+
+
+Rows = Int64[Tensor, "count heads some"]
+Weights = Float[Tensor, "count heads some"]
 
 
 class AccessQueue:
@@ -28,11 +32,11 @@ class AccessQueue:
 
     Example:
         >>> usage = AccessQueue(1, 5)
-        >>> usage.seen(0, torch.tensor([[[0, 1]]]), 0)
+        >>> usage.admit(0, torch.tensor([[[0, 1]]]), 0)
         2
-        >>> usage.touch(0, torch.tensor([[0, 1, 0]]), torch.tensor([[0.1, 0.2, 0.7]]), delta=0.0)
-        >>> usage.take(0, 1, 5, 5).tolist()
-        [[2, 3, 4, 1, 0]]
+        >>> usage.touch(0, torch.tensor([[[0, 1, 0]]]), torch.tensor([[[0.1, 0.2, 0.7]]]), delta=0.0)
+        >>> usage.take(0, 1, 5, 2)
+        (tensor([[2, 3, 4, 1, 0]]), 5)
     """
 
     def __init__(self, batch: int, rows: int) -> None:
@@ -42,9 +46,10 @@ class AccessQueue:
         self._queue = np.zeros((batch, 4096), np.int32)
         self._head = np.zeros(batch, np.int64)
         self._known = np.zeros(batch, np.int64)
+        self._numbers = self._known[:, None, None]
         self._tail = rows
         self._sequences = np.arange(batch)[:, None]
-        self._pending: list[tuple[Tensor, Tensor | None]] = []
+        self._pending: list[tuple[Tensor, Tensor | None, bool]] = []
         self._place: tuple[int, int, float] = (0, 0, 0.0)
 
     def begin(self, used: int) -> None:
@@ -54,7 +59,7 @@ class AccessQueue:
         self._head[:] = self._known[:] = 0
         self._tail = self.rows
 
-    def take(self, first: int, count: int, rows: int, used: int) -> Int64[Tensor, "count rows"]:
+    def take(self, first: int, count: int, rows: int, used: int) -> tuple[Int64[Tensor, "count rows"], int]:
         """The rows that were accessed longest ago; arguments as in `RowUsage`."""
         place = slice(first, first + count)
         heads, known = self._head[place], self._known[place]
@@ -68,25 +73,23 @@ class AccessQueue:
             np.maximum(known, named.max(1) + 1, out=known)
             heads += last + 1
             chosen = torch.from_numpy(named)
-        self._append(first, chosen, None, self._place[2])
-        return chosen
+        self._append(first, chosen, None, self._place[2], True)
+        return chosen, max(used, int(known.max()))
 
-    def seen(self, first: int, rows: Int64[Tensor, "count heads some"], used: int) -> int:
+    def admit(self, first: int, rows: Rows, used: int) -> int:
         """Notes that rows have been found; arguments as in `RowUsage`."""
         found = rows.numpy()
-        known = self._known[first : first + len(found)]
-        np.maximum(known, found.max((1, 2)) + 1, out=known)
-        return max(used, int(known.max()))
+        numbers = self._numbers[first : first + len(found)]
+        fresh = found >= numbers
+        if not fresh.any():
+            return used
+        np.copyto(found, numbers - 1 + fresh.cumsum(2), where=fresh)
+        np.maximum(numbers, found.max((1, 2), keepdims=True) + 1, out=numbers)
+        return max(used, int(numbers.max()))
 
-    def touch(
-        self,
-        first: int,
-        rows: Int64[Tensor, "count rows"],
-        weights: Float[Tensor, "count rows"],
-        delta: float,
-    ) -> None:
+    def touch(self, first: int, rows: Rows, weights: Weights, delta: float, last: bool = True) -> None:
         """Notes accesses; arguments as in `RowUsage`."""
-        self._append(first, rows, weights, delta)
+        self._append(first, rows, weights, delta, last)
 
     def ranks(self, used: int) -> Int64[Tensor, "batch used"]:
         """The order of accesses; arguments as in `RowUsage`."""
@@ -102,7 +105,7 @@ class AccessQueue:
         """Replaces all accesses; arguments as in `RowUsage`."""
         used = ranks.shape[1]
         self._pending = []
-        self._last[:, :used] = ranks.cpu().numpy()
+        self._last[:, :used] = ranks.numpy()
         self._head[:] = 0
         self._known[:] = used
         self._renumber(used)
@@ -125,26 +128,24 @@ class AccessQueue:
         self._head[place] = self._head[chosen]
         self._known[place] = self._known[chosen]
 
-    def _append(self, first: int, rows: Tensor, weights: Tensor | None, delta: float) -> None:
+    def _append(self, first: int, rows: Tensor, weights: Tensor | None, delta: float, last: bool) -> None:
         """Leaves accesses for later, as long as they can be noted together."""
         place = first, len(rows), delta
         if place != self._place or len(self._pending) == PENDING:
             self._note()
             self._place = place
-        self._pending.append((rows, weights))
+        self._pending.append((rows, weights, last))
 
     def _note(self) -> None:
         """Appends all accesses that were left for later."""
         if not self._pending:
             return
         first, count, delta = self._place
-        rows, weights = zip(*self._pending, strict=True)
+        pairs = [_flat(*access) for access in self._pending]
         self._pending = []
-        named = torch.cat(rows, 1).numpy()
+        rows, weights = zip(*pairs, strict=True)
+        named, keys = torch.cat(rows, 1).numpy(), torch.cat(weights, 1).numpy()
         groups = np.repeat(np.arange(len(rows)), [part.shape[1] for part in rows])
-        keys = torch.cat(
-            [torch.ones(part.shape) if keys is None else keys for part, keys in zip(rows, weights, strict=True)], 1
-        ).numpy()
         order = np.lexsort((keys, np.broadcast_to(groups, keys.shape)), axis=1)
         local = self._sequences[:count]
         named = np.where(keys > delta, named, self.rows)[local, order]
@@ -210,3 +211,11 @@ class AccessQueue:
         np.put_along_axis(last, order, places, 1)
         self._tail = self.rows + used
         np.minimum(self._head, self.rows, out=self._head)
+
+
+def _flat(rows: Tensor, weights: Tensor | None, last: bool) -> tuple[Tensor, Tensor]:
+    """The rows of all heads, in one line for each sequence, and their weights."""
+    if weights is None:
+        return rows, torch.ones(rows.shape)
+    noted = rows.shape[2] - int(not last)
+    return rows[..., :noted].flatten(1), weights[..., :noted].flatten(1)

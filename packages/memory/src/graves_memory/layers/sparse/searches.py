@@ -1,15 +1,10 @@
 """Which rows are most similar to a query: what searches have in common, and the exact one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from graves_memory.layers.sparse.tape import Tape
 
 Search = Literal["auto", "written", "exact", "ivf"]
 """How the rows of highest cosine are found."""
@@ -21,13 +16,44 @@ LONG = 4096
 """From so many rows on, blocks are faster."""
 
 
+class SearchedRows(Protocol):
+    """What a search sees of a tape.
+
+    Args:
+        memory: all rows of all sequences, `(batch * rows, width)`.
+        columns: the same as `(batch, width, rows)`.
+        scales: one by the length of each row, `(batch, 1, rows)`.
+        start: what unused rows hold, `(batch, width)`.
+        device: of the memory.
+        batch: sequences.
+        rows: of each.
+        used: how many rows of a sequence may have been used.
+    """
+
+    memory: Tensor
+    columns: Tensor
+    scales: Tensor
+    start: Tensor
+    device: torch.device
+    batch: int
+    rows: int
+    used: int
+
+    def fill(self, count: int) -> None:
+        """Makes sure that the first rows of every sequence hold what they held at the start or later.
+
+        Args:
+            count: how many rows.
+        """
+
+
 class RowSearch(Protocol):
     """A structure that finds rows; no gradient passes through it."""
 
     def begin(self) -> None:
         """Forgets everything: an episode begins."""
 
-    def changed(self, tape: Tape, places: Int64[Tensor, " numbers"]) -> None:
+    def changed(self, tape: SearchedRows, places: Int64[Tensor, " numbers"]) -> None:
         """Notes that rows have changed.
 
         Args:
@@ -36,7 +62,7 @@ class RowSearch(Protocol):
         """
 
     def find(
-        self, tape: Tape, first: int, queries: Float[Tensor, "batch heads width"], count: int
+        self, tape: SearchedRows, first: int, queries: Float[Tensor, "batch heads width"], count: int
     ) -> Int64[Tensor, "batch heads count"]:
         """The rows of highest cosine, the highest first.
 
@@ -89,11 +115,11 @@ class ExactSearch:
     def begin(self) -> None:
         """Nothing is kept."""
 
-    def changed(self, tape: Tape, places: Int64[Tensor, " numbers"]) -> None:
+    def changed(self, tape: SearchedRows, places: Int64[Tensor, " numbers"]) -> None:
         """Nothing is kept; arguments as in `RowSearch`."""
 
     def find(
-        self, tape: Tape, first: int, queries: Float[Tensor, "batch heads width"], count: int
+        self, tape: SearchedRows, first: int, queries: Float[Tensor, "batch heads width"], count: int
     ) -> Int64[Tensor, "batch heads count"]:
         """The rows of highest cosine; arguments as in `RowSearch`."""
         batch, heads, _ = queries.shape
@@ -101,24 +127,27 @@ class ExactSearch:
         tape.fill(limit)
         blocks = -(-limit // BLOCK) if limit >= LONG else 0
         size = max(blocks * BLOCK, limit)
-        scores = seen = self._scores(queries, batch * heads * size).view(batch, heads, size)
+        scores = seen = self._scores(queries, batch * heads * size, tape.rows).view(batch, heads, size)
         if size > limit:
             seen = scores.narrow(2, 0, limit)
             scores.narrow(2, limit, size - limit).fill_(-torch.inf)
-        rows, lengths = tape.table.narrow(1, 0, limit), tape.lengths.view(tape.batch, 1, -1).narrow(2, 0, limit)
+        rows, lengths = tape.columns.narrow(2, 0, limit), tape.scales.narrow(2, 0, limit)
         if batch < tape.batch:
             rows, lengths = rows.narrow(0, first, batch), lengths.narrow(0, first, batch)
-        torch.bmm(queries, rows.transpose(1, 2), out=seen)
+        torch.bmm(queries, rows, out=seen)
         seen.mul_(lengths)
         if not blocks:
             return scores.topk(count, dim=2).indices
         return highest(scores.view(batch, heads, blocks, BLOCK), count)
 
-    def _scores(self, like: Float[Tensor, "batch heads width"], size: int) -> Float[Tensor, " size"]:
+    def _scores(
+        self, like: Float[Tensor, "batch heads width"], size: int, rows: int
+    ) -> Float[Tensor, " size"]:
         """Room for numbers that is used again, because large tensors between small ones fragment memory."""
         if self._scratch is None or self._scratch.numel() < size:
+            most = like.shape[0] * like.shape[1] * (rows + BLOCK)
             with torch.inference_mode(False):
-                self._scratch = like.new_empty(2 * size)
+                self._scratch = like.new_empty(max(size, min(2 * size, most)))
         return self._scratch.narrow(0, 0, size)
 
 

@@ -74,7 +74,7 @@ class MemoryState:
         """
         return eldest(self.tape(), self.first, self.batch, count)
 
-    def touch(self, rows: Int64[Tensor, "batch some"], weights: Float[Tensor, "batch some"], delta: float) -> None:
+    def touch(self, rows: Rows, weights: Float[Tensor, "batch heads some"], delta: float) -> None:
         """Notes accesses in the order of ascending weight.
 
         Args:
@@ -92,7 +92,7 @@ class MemoryState:
         """
         tape = self.tape()
         if torch.is_grad_enabled():
-            words, token = ReadRows.apply(self.token, self.lease, self.first, rows)
+            words, token = ReadRows.apply(self.token, self.lease, self.first, rows)  # type: ignore[no-untyped-call]
             return words, self.next(token)
         return tape.memory.index_select(0, tape.flat(rows, self.first)).view(*rows.shape, tape.width), self
 
@@ -115,7 +115,7 @@ class MemoryState:
         weights, words, gone = weights.to(tape.dtype), words.to(tape.dtype), erase.unsqueeze(2)
         if torch.is_grad_enabled():
             given = self.token, weights, words, self.lease, self.first, rows, gone
-            return self.next(WriteRows.apply(*given))
+            return self.next(WriteRows.apply(*given))  # type: ignore[no-untyped-call]
         places, erased = tape.flat(rows, self.first), tape.flat(gone, self.first)
         put(tape, places, erased, outer(weights, words), logged=False)
         return self.next(self.token)
@@ -132,7 +132,8 @@ class MemoryState:
         if not len(sequences):
             return self
         if torch.is_grad_enabled():
-            return self.next(ResetRows.apply(self.token, start, self.lease, sequences))
+            token = ResetRows.apply(self.token, start, self.lease, sequences)  # type: ignore[no-untyped-call]
+            return self.next(token)
         reset_rows(tape, start, sequences, logged=False)
         return self.next(self.token)
 
@@ -224,7 +225,8 @@ class MemoryState:
         if not tape.used or torch.equal(order, torch.arange(len(order), device=order.device)):
             return
         if torch.is_grad_enabled():
-            self.token = ReorderRows.apply(self.token, self.lease, self.first, order)
+            given = self.token, self.lease, self.first, order
+            self.token = ReorderRows.apply(*given)  # type: ignore[no-untyped-call]
         else:
             reorder_rows(tape, self.first, order, logged=False)
         self.clock = tape.clock
@@ -254,7 +256,7 @@ def find(tape: Tape, first: int, queries: Float[Tensor, "batch heads width"], co
         count: how many rows.
     """
     rows = tape.search.find(tape, first, queries, count)
-    tape.use(tape.usage.seen(first, rows, tape.used))
+    tape.use(tape.usage.admit(first, rows, tape.used))
     return rows
 
 
@@ -267,6 +269,6 @@ def eldest(tape: Tape, first: int, batch: int, count: int) -> Int64[Tensor, "bat
         batch: how many sequences.
         count: how many rows.
     """
-    rows = tape.usage.take(first, batch, count, tape.used)
-    tape.use(tape.usage.seen(first, rows.unsqueeze(1), tape.used))
+    rows, used = tape.usage.take(first, batch, count, tape.used)
+    tape.use(used)
     return rows

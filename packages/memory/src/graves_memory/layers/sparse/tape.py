@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -59,11 +60,13 @@ class Tape:
         self.batch, self.rows, self.width = batch, rows, width
         self.device, self.dtype = like.device, memory_type(like)
         with torch.inference_mode(False), torch.no_grad():
-            kind = {"device": self.device, "dtype": self.dtype}
-            self.memory = torch.empty(batch * rows, width, **kind)
-            self.lengths = torch.empty(batch * rows, **kind)
-            self.start = torch.zeros(batch, width, **kind)
+            empty = functools.partial(torch.empty, dtype=self.dtype, device=self.device)
+            self.memory = empty(batch * rows, width)
+            self.lengths = empty(batch * rows)
+            self.start = empty(batch, width)
             self.table = self.memory.view(batch, rows, width)
+            self.columns = self.table.transpose(1, 2)
+            self.scales = self.lengths.view(batch, 1, rows)
             self.offsets = (torch.arange(batch, device=self.device) * rows).view(batch, 1, 1)
         self.usage: RowUsage = new_usage(batch, rows, self.device)
         self.search: RowSearch = new_search(search)
@@ -106,7 +109,7 @@ class Tape:
         new = slice(first, self.filled)
         self.table[:, new] = self.start[:, None]
         inverse = self.start.square().sum(1, keepdim=True).add_(EPSILON).rsqrt_()
-        self.lengths.view(self.batch, self.rows)[:, new] = inverse
+        self.scales[:, 0, new] = inverse
 
     def use(self, count: int) -> None:
         """Makes sure that the first rows of every sequence are filled, and counts them as used.
@@ -224,7 +227,8 @@ class Tape:
             count: how many.
         """
         self.forward()
-        return self.table[first : first + count, : self.used]
+        rows: Tensor = self.table[first : first + count, : self.used]
+        return rows
 
     def places(self, sequences: Sequence[int] | Tensor, count: int) -> Int64[Tensor, "sequences count"]:
         """Where the first rows of some sequences lie in the matrix of all rows.
