@@ -12,6 +12,9 @@ from sparse_replay import (
 )
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
+from graves_memory.layers.sparse import tape
+from graves_memory.layers.sparse.usage import AccessStamps
+
 EXACT = {"rtol": 0, "atol": 1e-10}
 
 
@@ -195,3 +198,19 @@ def test_layouts_are_those_of_torch():
     torch.testing.assert_close(outputs.transpose(0, 1), other(x)[0], **EXACT)
     with pytest.raises(ValueError, match="state must be of 2 sequences like inputs, not of 3"):
         net(x[:, :2].transpose(0, 1), state)
+
+
+def test_it_makes_no_difference_where_nobody_looks_at_the_numbers(monkeypatch):
+    """As on devices that are not waited for, with usage and search that do not know which rows are used."""
+    net, x = small_sam(rows=40, learn_start=True), inputs(20)
+    expected, state = net(x)
+    right = gradients(net, expected.square().sum()), net.export_state(state)
+    monkeypatch.setattr(tape, "new_usage", lambda *where: AccessStamps(*where))
+    net.memory._tapes.clear()
+    outputs, state = net(x)
+    assert isinstance(state.memory.lease.tape.usage, AccessStamps)
+    torch.testing.assert_close(outputs, expected, **EXACT)
+    found = gradients(net, outputs.square().sum()), net.export_state(state)
+    assert largest_difference(found[0], right[0]) < 1e-10
+    used = right[1]["memory.ranks"].shape[1]
+    assert torch.equal(found[1]["memory.ranks"][:, :used], right[1]["memory.ranks"])
