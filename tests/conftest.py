@@ -9,7 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-install_import_hook(["graves_core", "graves_bfn", "graves_rnn_training", "graves_memory"], "shape_checks.check")
+install_import_hook(
+    ["graves_core", "graves_bfn", "graves_rnn_training", "graves_memory"], "shape_checks.check"
+)
 
 settings.register_profile(
     "deterministic",
