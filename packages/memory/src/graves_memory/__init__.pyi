@@ -12,6 +12,7 @@ from .data.tasks.copying import CopyTask as CopyTask
 from .data.tasks.copying import RepeatCopyTask as RepeatCopyTask
 from .data.tasks.recall import AssociativeRecallTask as AssociativeRecallTask
 from .data.tasks.sorting import PrioritySortTask as PrioritySortTask
+from .kanerva.matrix_normal import MatrixNormal as MatrixNormal
 from .layers.dam import DAM as DAM
 from .layers.dam import DAMState as DAMState
 from .layers.dnc import DNC as DNC
@@ -43,6 +44,8 @@ from .layers.sdnc import SDNCState as SDNCState
 from .layers.sparse.memory import SparseMemory as SparseMemory
 from .layers.sparse.state import MemoryState as MemoryState
 from .module.dynamic import DynamicKanervaMachine as DynamicKanervaMachine
+from .module.images import ImageEpisodeModel as ImageEpisodeModel
 from .module.kanerva import KanervaMachine as KanervaMachine
+from .module.memories import ImageMemoryModel as ImageMemoryModel
 from .module.memory import MemoryRNN as MemoryRNN
 from .module.vae import ImageVAE as ImageVAE
