@@ -14,7 +14,7 @@ SHOWN = {
     "bfn/diabetes": ["marginals.png"],
     "bfn/mnist_small": ["samples.png", "strip.png"],
     "memory/copy": ["memory.png", "progress.png"],
-    "memory/kanerva_digits": ["samples.png", "reconstructions.png", "denoising.png", "capacity.png"],
+    "memory/kanerva_digits": ["samples.png", "denoising_occlusion.png"],
     "rnn_training/copy_snap": ["predictions.png", "progress.png"],
 }
 TESTED = {"bfn/digits": "graves_bfn.BFNQuality"}

@@ -22,7 +22,7 @@ from graves_bfn import (
 )
 from graves_bfn.callbacks.models import FlowModel
 from graves_bfn.callbacks.sampler_names import sampler_names
-from graves_bfn.callbacks.sheets import labelled_lines, labelled_sheet
+from graves_bfn.callbacks.sheets import labelled_lines
 from graves_bfn.callbacks.sweeps import Sweep
 from graves_bfn.quality import FrechetQuality, NGramQuality, SampleQuality
 
@@ -219,29 +219,6 @@ def test_the_chart_is_over_network_calls(monkeypatch: pytest.MonkeyPatch) -> Non
     assert drawn["labels"] == ("network calls", "mean gap")
     assert drawn["levels"] == {"real data": 0.125}
     assert drawn["log_y"]  # 4 is 32 times 0.125
-
-
-def test_a_sheet_shows_each_picture_at_its_row_and_column() -> None:
-    colours = torch.tensor([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 0, 255]]], dtype=torch.uint8)
-    cells = [[colour[:, None, None].expand(3, 2, 4) for colour in row] for row in colours]
-    sheet = labelled_sheet(cells, ["a", "bb"], ["x", "y"])
-    corners, sizes = {}, set()
-    for i in range(2):
-        for j in range(2):
-            places = (sheet == colours[i, j, :, None, None]).all(0).nonzero()
-            corners[i, j] = tuple(places.min(0).values.tolist())
-            sizes.add((*(places.max(0).values - places.min(0).values + 1).tolist(), len(places)))
-    ((height, width, area),) = sizes
-    assert (height * width, 2 * height) == (area, width)
-    (top, left), (bottom, right) = corners[0, 0], corners[1, 1]
-    assert corners == {
-        (0, 0): (top, left),
-        (0, 1): (top, right),
-        (1, 0): (bottom, left),
-        (1, 1): (bottom, right),
-    }
-    assert bottom >= top + height
-    assert right >= left + width
 
 
 def test_lines_stand_column_by_column() -> None:

@@ -250,9 +250,9 @@ def test_batches_without_episodes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: KanervaSamples(episodes=0), "episodes must be at least 1, got 0"),
+        (lambda: KanervaSamples(episodes=0), "episodes must be at least 1, not 0"),
         (lambda: KanervaSamples(iterations=[]), "iterations must hold at least one number"),
-        (lambda: KanervaSamples(iterations=[0]), "iterations must be at least 1, got 0"),
+        (lambda: KanervaSamples(iterations=[0]), "iterations must be at least 1, not 0"),
         (lambda: KanervaSamples(num_samples=0), "num_samples must be at least 1"),
         (lambda: ReadIterations(num_images=0), "num_images must be at least 1"),
         (lambda: ReadIterations(every_n_epochs=0), "every_n_epochs must be at least 1"),
@@ -262,7 +262,7 @@ def test_batches_without_episodes_are_refused(tmp_path):
         (lambda: Denoising(square=-0.1), "square must lie in"),
         (lambda: Denoising(iterations=0), "iterations must be at least 1"),
         (lambda: CapacityCurve([]), "patterns must hold at least one number"),
-        (lambda: CapacityCurve([4, 0]), "patterns must be at least 1, got 0"),
+        (lambda: CapacityCurve([4, 0]), "patterns must be at least 1, not 0"),
     ],
 )
 def test_wrong_arguments_are_refused(make, words):

@@ -10,6 +10,7 @@ import torch
 from memory_models import NETS, QUIET, STILL, bits, classes, fit, loader, make
 from torch import Tensor
 
+from graves_core.data import DataSpec
 from graves_memory.data.generated import TaskDataModule
 from graves_memory.data.tasks.base import Task
 from graves_memory.data.tasks.copying import CopyTask
@@ -171,6 +172,18 @@ def test_wrong_arguments_are_refused() -> None:
 def test_data_of_other_sizes_are_refused(task: Task, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pl.Trainer(**QUIET, max_steps=1).fit(make(), TaskDataModule(task))
+
+
+def test_data_with_more_words_than_the_network_are_refused() -> None:
+    class Words(TaskDataModule):
+        spec = DataSpec("text", (9,), levels=7, classes=5)
+
+    model = make(encoder=TokenEncoder(4), answers="classes")
+    with pytest.raises(ValueError, match="output_size must be at least 5, the classes of the data, not 3"):
+        pl.Trainer(**QUIET, max_steps=1).fit(model, Words())
+    Words.spec = DataSpec("text", (9,), levels=7, classes=3)
+    with pytest.raises(ValueError, match="num_tokens of the encoder must be at least 7, the levels of"):
+        pl.Trainer(**QUIET, max_steps=1).fit(model, Words())
 
 
 @pytest.mark.parametrize("wrong", [[torch.zeros(2, 3)], {"inputs": torch.zeros(2, 3, 4)}])

@@ -245,8 +245,8 @@ def _log_axis(axis: Any, marked: Sequence[float] = ()) -> None:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     else:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
-    short = low >= 5e-5 and high < 1e6
-    axis.set_major_formatter((lambda value, _: f"{value:g}") if short else LogFormatterMathtext())
+    short = low >= 5e-5 and high < 1e7
+    axis.set_major_formatter((lambda value, _: f"{value:.7g}") if short else LogFormatterMathtext())
     axis.set_minor_formatter(NullFormatter())
 
 

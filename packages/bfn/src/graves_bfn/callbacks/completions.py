@@ -10,13 +10,13 @@ from torch import Tensor
 from graves_bfn.callbacks.base import DrawingCallback
 from graves_bfn.callbacks.examples import Examples
 from graves_bfn.callbacks.models import FlowModel
-from graves_bfn.callbacks.sheets import labelled_sheet
 from graves_bfn.codecs.base import Codec
 from graves_bfn.flows.arrays import Data
 from graves_bfn.guidance.masks import KnownMask, RandomKnown
 from graves_bfn.module.draws import DrawsSamples
 from graves_bfn.samplers.base import Sampler
 from graves_core.media import log_images, log_text
+from graves_core.sheets import labelled_sheet
 
 HIDDEN = 96
 """Grey value of pixels that are not known."""

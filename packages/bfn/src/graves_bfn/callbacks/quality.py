@@ -12,7 +12,7 @@ from graves_bfn.callbacks.examples import Examples, joined
 from graves_bfn.callbacks.models import FlowModel
 from graves_bfn.callbacks.ranks import drawn, gathered
 from graves_bfn.callbacks.sampler_names import sampler_names
-from graves_bfn.callbacks.sheets import labelled_lines, labelled_sheet
+from graves_bfn.callbacks.sheets import labelled_lines
 from graves_bfn.callbacks.sweeps import Sweep
 from graves_bfn.codecs.base import Codec
 from graves_bfn.flows.arrays import Data, rows
@@ -23,6 +23,7 @@ from graves_bfn.samplers.solvers import ODESolver, SDESolver
 from graves_core.media import log_images, log_text
 from graves_core.pictures import image_grid
 from graves_core.plots import check_plots
+from graves_core.sheets import labelled_sheet
 
 
 class BFNQuality(FlowCallback):

@@ -7,7 +7,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from graves_core.plots import Curve, check_plots, line_chart
-from graves_memory.callbacks.probes import ProbeCallback, check_positive
+from graves_memory.callbacks.probes import ProbeCallback
+from graves_memory.layers.network import check_sizes
 
 
 class CapacityCurve(ProbeCallback):
@@ -51,7 +52,7 @@ class CapacityCurve(ProbeCallback):
         if not patterns:
             raise ValueError("patterns must hold at least one number")
         for number in patterns:
-            check_positive(patterns=number)
+            check_sizes({"patterns": number})
         self.patterns = sorted(patterns)
         self.levels = dict(levels or {})
 

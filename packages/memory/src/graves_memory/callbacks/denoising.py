@@ -8,8 +8,9 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from graves_memory.callbacks.damage import Damaged, occlude, salt_and_pepper
-from graves_memory.callbacks.probes import ProbeCallback, check_positive
+from graves_memory.callbacks.probes import ProbeCallback
 from graves_memory.callbacks.reconstruction import reading_rows, sheet
+from graves_memory.layers.network import check_sizes
 
 Damage = Literal["salt_and_pepper", "occlusion"]
 _KINDS: dict[Damage, Callable[[Tensor, float, torch.Generator], Damaged]] = {
@@ -64,7 +65,7 @@ class Denoising(ProbeCallback):
         name: str = "denoising",
     ) -> None:
         super().__init__(every_n_epochs, seed, name)
-        check_positive(iterations=iterations, num_images=num_images)
+        check_sizes({"iterations": iterations, "num_images": num_images})
         if not damage or set(damage) - set(_KINDS):
             raise ValueError(f"damage must hold 'salt_and_pepper', 'occlusion' or both, got {list(damage)}")
         for argument, share in (("noise", noise), ("square", square)):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graves_core.media import log_images
 from graves_core.pictures import image_grid
+from graves_memory.layers.network import check_sizes
 
 
 class ProbeCallback(Callback):
@@ -28,7 +29,7 @@ class ProbeCallback(Callback):
     """What the model must be able to do."""
 
     def __init__(self, every_n_epochs: int, seed: int, name: str) -> None:
-        check_positive(every_n_epochs=every_n_epochs)
+        check_sizes({"every_n_epochs": every_n_epochs})
         self.every_n_epochs = every_n_epochs
         self.seed = seed
         self.name = name
@@ -154,17 +155,6 @@ def picture(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
 def block(images: Float[Tensor, "count channels height width"], columns: int) -> UInt8[Tensor, "c h w"]:
     """Several images as one, with grey lines between."""
     return image_grid(picture(images), columns, padding=1, pad_value=160)
-
-
-def check_positive(**numbers: int) -> None:
-    """Refuses numbers that are less than 1.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def _images(batch: Any, user: str) -> Tensor:

@@ -6,7 +6,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from graves_core.sheets import labelled_sheet
-from graves_memory.callbacks.probes import ProbeCallback, check_positive, picture
+from graves_memory.callbacks.probes import ProbeCallback, picture
+from graves_memory.layers.network import check_sizes
 
 
 class ReadIterations(ProbeCallback):
@@ -42,7 +43,7 @@ class ReadIterations(ProbeCallback):
         name: str = "reconstructions",
     ) -> None:
         super().__init__(every_n_epochs, seed, name)
-        check_positive(num_images=num_images, iterations=iterations)
+        check_sizes({"num_images": num_images, "iterations": iterations})
         self.num_images = num_images
         self.iterations = iterations
 

@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from graves_core.sheets import WIDTH, labelled_sheet
-from graves_memory.callbacks.probes import ProbeCallback, block, check_positive
+from graves_memory.callbacks.probes import ProbeCallback, block
+from graves_memory.layers.network import check_sizes
 
 COLUMNS = 8
 """Images in a row of a block."""
@@ -51,11 +52,11 @@ class KanervaSamples(ProbeCallback):
         name: str = "samples",
     ) -> None:
         super().__init__(every_n_epochs, seed, name)
-        check_positive(episodes=episodes, num_samples=1 if num_samples is None else num_samples)
+        check_sizes({"episodes": episodes, "num_samples": 1 if num_samples is None else num_samples})
         if not iterations:
             raise ValueError("iterations must hold at least one number")
         for number in iterations:
-            check_positive(iterations=number)
+            check_sizes({"iterations": number})
         self.episodes = episodes
         self.num_samples = num_samples
         self.iterations = sorted(iterations)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from graves_memory.equations.addressing import content_weights, cosine_similarity, oneplus, read_words
 from graves_memory.equations.dam import discounted_usage, least_used, write_weights, written
-from graves_memory.layers.dense import DenseMemoryNetwork, full_precision
+from graves_memory.layers.controlled import full_precision
+from graves_memory.layers.dense import DenseMemoryNetwork
 
 
 class DAMState(NamedTuple):
@@ -83,8 +84,7 @@ class DAM(DenseMemoryNetwork[DAMState]):
         batch_first: bool = False,
     ) -> None:
         self.head_size = 2 * width + (3 if strengths else 2)
-        head_size = 2 * width + (3 if strengths else 2)
-        interface = heads * head_size
+        interface = heads * self.head_size
         super().__init__(
             input_size, output_size, hidden_size, rows, width, heads, interface, clip, batch_first
         )
@@ -94,7 +94,6 @@ class DAM(DenseMemoryNetwork[DAMState]):
             raise ValueError(f"discount must be between 0 and 1, not {discount}")
         self.discount = discount
         self.strengths = strengths
-        self.head_size = head_size
 
     def initial_state(self, batch_size: int) -> DAMState:
         """The state at the start of an episode.

@@ -1,39 +1,16 @@
-"""What the networks with a dense memory share: an LSTM that controls it, and the size of its interface."""
-
-from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+"""What the networks with a dense memory share: rows that are tensors of the state."""
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from graves_memory.layers.network import MemoryNetwork, State, check_sizes
-
-
-class Control(NamedTuple):
-    """What the controller says at a step.
-
-    Args:
-        hidden: its output.
-        cell: its cell.
-        interface: numbers for the memory.
-
-    Example:
-        >>> control = Control(torch.zeros(2, 100), torch.zeros(2, 100), torch.zeros(2, 233))
-        >>> control.interface.shape
-        torch.Size([2, 233])
-    """
-
-    hidden: Float[Tensor, "batch hidden"]
-    cell: Float[Tensor, "batch hidden"]
-    interface: Float[Tensor, "batch interface"]
+from graves_memory.layers.controlled import Control, ControlledNetwork
+from graves_memory.layers.network import State, check_sizes
 
 
-class DenseMemoryNetwork(MemoryNetwork[State]):
+class DenseMemoryNetwork(ControlledNetwork[State]):
     """A network whose LSTM reads from and writes to all rows of a memory.
 
-    The LSTM is given the inputs and what the heads read in the step before; a linear layer makes the numbers
-    that steer the memory of its output; the output layer is given both its output and what the heads read.
     A subclass defines `initial_state` and `step`.
 
     Args:
@@ -68,17 +45,11 @@ class DenseMemoryNetwork(MemoryNetwork[State]):
         clip: float | None,
         batch_first: bool,
     ) -> None:
-        check_sizes({"rows": rows, "width": width, "heads": heads})
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip must be positive or None, not {clip}")
-        read_size = heads * width
-        super().__init__(input_size, output_size, hidden_size, hidden_size + read_size, batch_first)
+        check_sizes({"rows": rows})
+        super().__init__(
+            input_size, output_size, hidden_size, width, heads, interface_size, clip, batch_first
+        )
         self.rows = rows
-        self.width = width
-        self.heads = heads
-        self.clip = clip
-        self.controller = nn.LSTMCell(input_size + read_size, hidden_size)
-        self.interface = nn.Linear(hidden_size, interface_size)
 
     def zeros(self, *shape: int) -> Tensor:
         """A part of a start state, on the device and of the type of the parameters.
@@ -111,26 +82,3 @@ class DenseMemoryNetwork(MemoryNetwork[State]):
             interface = interface.clamp(-self.clip, self.clip)
         kind = words.dtype
         return Control(new_hidden.to(kind), new_cell.to(kind), interface.to(kind))
-
-    def features(
-        self, hidden: Float[Tensor, "batch hidden"], words: Float[Tensor, "batch heads width"]
-    ) -> Float[Tensor, "batch feature"]:
-        """What the output layer reads.
-
-        Args:
-            hidden: the LSTM's output.
-            words: what the heads read.
-        """
-        return torch.cat([hidden, words.flatten(1)], dim=1)
-
-
-def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Within it, autocast does not touch the memory's arithmetic.
-
-    Args:
-        like: a tensor of the device in question.
-    """
-    kind = like.device.type
-    if torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
-    return nullcontext()

@@ -16,7 +16,8 @@ from graves_memory.equations.addressing import (
     read_words,
     sharpened,
 )
-from graves_memory.layers.dense import DenseMemoryNetwork, full_precision
+from graves_memory.layers.controlled import full_precision
+from graves_memory.layers.dense import DenseMemoryNetwork
 from graves_memory.layers.dense_links import link_step
 from graves_memory.layers.dnc_interface import DNCInterface, DNCSizes, Variant
 from graves_memory.layers.network import check_sizes

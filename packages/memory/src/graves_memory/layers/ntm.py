@@ -16,7 +16,8 @@ from graves_memory.equations.addressing import (
     read_words,
 )
 from graves_memory.equations.ntm import head_weights
-from graves_memory.layers.dense import DenseMemoryNetwork, full_precision
+from graves_memory.layers.controlled import full_precision
+from graves_memory.layers.dense import DenseMemoryNetwork
 
 
 class NTMState(NamedTuple):

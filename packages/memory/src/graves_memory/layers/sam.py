@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from graves_memory.layers.dense import full_precision
+from graves_memory.layers.controlled import full_precision
 from graves_memory.layers.sparse.fused import access
 from graves_memory.layers.sparse.network import SparseMemoryNetwork
 from graves_memory.layers.sparse.searches import Search

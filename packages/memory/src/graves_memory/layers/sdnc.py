@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from graves_memory.layers.dense import full_precision
+from graves_memory.layers.controlled import full_precision
 from graves_memory.layers.network import check_sizes
 from graves_memory.layers.sparse.linked import MODES, Setting, linked_access
 from graves_memory.layers.sparse.links import LinkState, SparseLinks

@@ -15,9 +15,10 @@ from graves_memory.kanerva.gaussian import DiagonalNormal, kl_standard
 from graves_memory.kanerva.matrix_normal import MatrixNormal, kl_matrix_normal
 from graves_memory.kanerva.precision import at_least_float32
 from graves_memory.kanerva.update import read_codes, update_one
-from graves_memory.layers.images.base import ImageDecoder, ImageEncoder, check_sizes
+from graves_memory.layers.images.base import ImageDecoder, ImageEncoder
 from graves_memory.layers.images.likelihoods import PixelLikelihood
 from graves_memory.layers.kanerva import KanervaMemory
+from graves_memory.layers.network import check_sizes
 from graves_memory.module.images import EpisodeLosses, Episodes, Pixels
 from graves_memory.module.memories import ImageMemoryModel
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graves_core.spec import Spec
+from graves_memory.layers.network import check_sizes
 
 ImageShape = tuple[int, int, int]
 
@@ -23,20 +24,6 @@ def checked_shape(image_shape: Sequence[int]) -> ImageShape:
         )
     channels, height, width = image_shape
     return channels, height, width
-
-
-def check_sizes(sizes: dict[str, int]) -> None:
-    """Refuses sizes below 1.
-
-    Args:
-        sizes: values by the names of arguments.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    for name, value in sizes.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
 
 
 class ImageEncoder(Spec, nn.Module, ABC):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from graves_memory.kanerva.gaussian import DiagonalNormal
 from graves_memory.kanerva.precision import at_least_float32
-from graves_memory.layers.images.base import check_sizes
+from graves_memory.layers.network import check_sizes
 
 MOST = 12.0
 """Logarithms of variances stay within this of zero, so that no exponential overflows."""

@@ -5,7 +5,8 @@ import math
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graves_memory.layers.images.base import ImageDecoder, ImageEncoder, ImageShape, check_sizes
+from graves_memory.layers.images.base import ImageDecoder, ImageEncoder, ImageShape
+from graves_memory.layers.network import check_sizes
 
 
 class MLPImageEncoder(ImageEncoder):

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graves_memory.layers.images.base import ImageDecoder, ImageEncoder, ImageShape, check_sizes
+from graves_memory.layers.images.base import ImageDecoder, ImageEncoder, ImageShape
+from graves_memory.layers.network import check_sizes
 
 
 class ResidualImageEncoder(ImageEncoder):

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graves_core.spec import Spec
+from graves_memory.layers.network import check_sizes
 from graves_memory.layers.sparse.access import Lease
 from graves_memory.layers.sparse.episodes import StartRows
 from graves_memory.layers.sparse.searches import Search, new_search
@@ -51,9 +52,7 @@ class SparseMemory(Spec, nn.Module):
 
     def __init__(self, rows: int, width: int, search: Search = "auto") -> None:
         super().__init__()
-        for name, size in {"rows": rows, "width": width}.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
+        check_sizes({"rows": rows, "width": width})
         if search not in get_args(Search):
             raise ValueError(f"search must be one of {get_args(Search)}, not {search!r}")
         new_search(search)  # refuses one whose extra is missing

@@ -1,4 +1,4 @@
-"""What the networks with a sparse memory share: an LSTM that controls it, and a state that holds a memory."""
+"""What the networks with a sparse memory share: a fast controller, and a state that holds a memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from graves_memory.layers.dense import Control, full_precision
-from graves_memory.layers.network import MemoryNetwork, Outputs, State, check_sizes
+from graves_memory.layers.controlled import Control, ControlledNetwork, full_precision
+from graves_memory.layers.network import Outputs, State, check_sizes
 from graves_memory.layers.sparse.control import Gathered, ShareWeights, Weights, control
 from graves_memory.layers.sparse.memory import SparseMemory
 from graves_memory.layers.sparse.searches import Search
@@ -24,11 +24,9 @@ class _Shared(NamedTuple):
     gathered: Gathered
 
 
-class SparseMemoryNetwork(MemoryNetwork[State]):
+class SparseMemoryNetwork(ControlledNetwork[State]):
     """A network whose LSTM reads from and writes to few rows of a memory.
 
-    The LSTM is given the inputs and what the heads read in the step before; a linear layer makes the numbers
-    that steer the memory of its output; the output layer is given both its output and what the heads read.
     A subclass defines `initial_state` and `step`, which is given what `prepare` made of the inputs. Its state
     is a NamedTuple of tensors with the batch first and one `MemoryState`, named `memory`.
 
@@ -72,24 +70,18 @@ class SparseMemoryNetwork(MemoryNetwork[State]):
         clip: float | None,
         batch_first: bool,
     ) -> None:
-        check_sizes({"rows": rows, "width": width, "heads": heads, "reads": reads})
-        if clip is not None and not clip > 0:
-            raise ValueError(f"clip must be positive or None, not {clip}")
+        check_sizes({"rows": rows, "reads": reads})
         if rows < max(heads, reads):
             raise ValueError(
                 f"rows must be at least {max(heads, reads)} for {heads=} and {reads=}, not {rows}"
             )
         if not 0 <= delta < 1:
             raise ValueError(f"delta must be at least 0 and less than 1, not {delta}")
-        read_size = heads * width
-        super().__init__(input_size, output_size, hidden_size, hidden_size + read_size, batch_first)
-        self.width = width
-        self.heads = heads
+        super().__init__(
+            input_size, output_size, hidden_size, width, heads, interface_size, clip, batch_first
+        )
         self.reads = reads
         self.delta = delta
-        self.clip = clip
-        self.controller = nn.LSTMCell(input_size + read_size, hidden_size)
-        self.interface = nn.Linear(hidden_size, interface_size)
         self.memory = SparseMemory(rows, width, search)
         self.start = nn.Parameter(torch.empty(width).normal_(std=0.01)) if learn_start else None
         self._shared: _Shared | None = None
@@ -146,17 +138,6 @@ class SparseMemoryNetwork(MemoryNetwork[State]):
         token, gathered = self._shared or self._share()
         with full_precision(inputs):
             return Control(*control(token, inputs, words.flatten(1), hidden, cell, gathered, self.clip))
-
-    def features(
-        self, hidden: Float[Tensor, "batch hidden"], words: Float[Tensor, "batch heads width"]
-    ) -> Float[Tensor, "batch feature"]:
-        """What the output layer reads.
-
-        Args:
-            hidden: the LSTM's output.
-            words: what the heads read.
-        """
-        return torch.cat((hidden, words.flatten(1)), 1)
 
     def readout(self, features: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch output"]:
         """The outputs, for all time steps at once, in the type of the output layer.
