@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from graves_memory.equations.links import at_most_one, distinct
+from graves_memory.layers.network import check_sizes
 from graves_memory.layers.sparse.link_table import LinkTable
 
 
@@ -94,9 +95,7 @@ class SparseLinks:
     """
 
     def __init__(self, rows: int, heads: int, links: int) -> None:
-        for name, value in {"rows": rows, "heads": heads, "links": links}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        check_sizes({"rows": rows, "heads": heads, "links": links})
         self.rows, self.heads, self.links = rows, heads, links
         self._plans: dict[tuple[int, int], _Plan] = {}
         self._allocate(1, torch.zeros(()))
