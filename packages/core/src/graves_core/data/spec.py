@@ -5,7 +5,7 @@ from typing import Literal
 
 from graves_core.data.fields import FieldSpec
 
-_SIZES = {"image": 3, "text": 1, "table": 0}
+_SIZES = {"image": 3, "text": 1, "table": 0, "sequence": 1}
 
 
 @dataclass(frozen=True)
@@ -14,9 +14,11 @@ class DataSpec:
 
     Args:
         kind: `"image"` for batches `[images (B, C, H, W), labels (B,)]`, `"text"` for tokens `(B, L)`,
-            `"table"` for `{field: (B, columns)}`.
-        shape: shape of one example without the batch: `(C, H, W)` or `(L,)`; nothing for tables.
-        levels: the values are the whole numbers from 0 to `levels - 1`; None for tables.
+            `"table"` for `{field: (B, columns)}`, `"sequence"` for real features `(B, T, features)` with a
+            sequence of labels.
+        shape: shape of one example without the batch: `(C, H, W)`, `(L,)`, or `(features,)` of one step of a
+            sequence; nothing for tables.
+        levels: the values are the whole numbers from 0 to `levels - 1`; None for tables and sequences.
         classes: labels are the whole numbers from 0 to `classes - 1`; None when there are none.
         symbols: the alphabet of a text; `symbols[i]` is what token `i` stands for.
         padding: the token that fills up a text that is shorter than `L`; it stands at the end alone, and
@@ -34,7 +36,7 @@ class DataSpec:
         ((0, 120),)
     """
 
-    kind: Literal["image", "text", "table"]
+    kind: Literal["image", "text", "table", "sequence"]
     shape: tuple[int, ...] = ()
     levels: int | None = None
     classes: int | None = None
@@ -45,7 +47,7 @@ class DataSpec:
     def __post_init__(self) -> None:
         """Refuses a spec that no data can have."""
         if self.kind not in _SIZES:
-            raise ValueError(f"kind must be 'image', 'text' or 'table', got {self.kind!r}")
+            raise ValueError(f"kind must be 'image', 'text', 'table' or 'sequence', got {self.kind!r}")
         sizes = _SIZES[self.kind]
         if len(self.shape) != sizes or min(self.shape, default=1) < 1:
             raise ValueError(f"shape of kind {self.kind!r} takes {sizes} sizes >= 1, got {self.shape}")
@@ -54,14 +56,16 @@ class DataSpec:
                 f"fields are for kind 'table', which needs some; got {list(self.fields)} for {self.kind!r}"
             )
         if self.kind == "table":
-            self._check_table()
+            self._check_none("levels", "classes", "symbols", "padding")
+        elif self.kind == "sequence":
+            self._check_none("levels", "symbols", "padding")
         else:
             self._check_values()
 
-    def _check_table(self) -> None:
-        for name in ("levels", "classes", "symbols", "padding"):
+    def _check_none(self, *names: str) -> None:
+        for name in names:
             if getattr(self, name) is not None:
-                raise ValueError(f"{name} must be None for kind 'table', got {getattr(self, name)!r}")
+                raise ValueError(f"{name} must be None for kind {self.kind!r}, got {getattr(self, name)!r}")
 
     def _check_values(self) -> None:
         if self.levels is None or not 2 <= self.levels <= 256:

@@ -1,0 +1,33 @@
+"""Noisy layers of other libraries, where they can be imported, with what draws their noise."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+Peer = tuple[nn.Module, Callable[[], object]]
+
+
+def peers(inputs: int, outputs: int) -> dict[str, Peer]:
+    """Those that are installed, by name, in training mode."""
+    found = {"torchrl": _torchrl, "Tianshou": _tianshou}
+    made: dict[str, Peer] = {}
+    for name, make in found.items():
+        try:
+            made[name] = make(inputs, outputs)
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
+    return made
+
+
+def _torchrl(inputs: int, outputs: int) -> Peer:
+    from torchrl.modules import NoisyLinear
+
+    layer = NoisyLinear(inputs, outputs, use_exploration_type=False)
+    return layer, layer.reset_noise
+
+
+def _tianshou(inputs: int, outputs: int) -> Peer:
+    from tianshou.utils.net.discrete import NoisyLinear
+
+    layer = NoisyLinear(inputs, outputs)
+    return layer, layer.sample

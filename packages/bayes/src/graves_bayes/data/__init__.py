@@ -1,0 +1,1 @@
+"""Environments, replay, and data sets."""

@@ -1,0 +1,1 @@
+"""Speech: recordings, their features, and data sets of them."""

@@ -1,0 +1,1 @@
+"""Posteriors over weights, noisy layers, networks and optimizers, in plain PyTorch."""

@@ -1,0 +1,1 @@
+"""Models for Lightning: agents, classifiers and recognisers."""

@@ -1,0 +1,1 @@
+"""The noise of noisy layers, and what a layer computes with it."""

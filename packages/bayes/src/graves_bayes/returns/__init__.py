@@ -1,0 +1,1 @@
+"""The mathematics of learning from rewards: targets, losses and scores."""

@@ -1,0 +1,1 @@
+"""The mathematics of variational inference and of description lengths: pure functions on tensors."""
