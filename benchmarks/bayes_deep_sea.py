@@ -23,7 +23,7 @@ ARMS = ("noisy", "eps_long", "greedy", "eps_short", "noisy_episode")
 
 
 def train(job: Job) -> Job:
-    """One arm at one size; returns the job with the episodes at which each agent saw the reward and solved."""
+    """One arm at one size; returns the job with when each agent saw the reward and solved the task."""
     torch.set_num_threads(1)
     first, count = job["first_seed"], job["seeds"]
     start = time.process_time()

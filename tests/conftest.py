@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    ["graves_core", "graves_bfn", "graves_rnn_training", "graves_memory", "graves_bayes"], "shape_checks.check"
+    ["graves_core", "graves_bfn", "graves_rnn_training", "graves_memory", "graves_bayes"],
+    "shape_checks.check",
 )
 
 settings.register_profile(

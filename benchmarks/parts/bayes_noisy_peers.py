@@ -1,6 +1,7 @@
 """Noisy layers of other libraries, where they can be imported, with what draws their noise."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from torch import nn
 
@@ -9,14 +10,8 @@ Peer = tuple[nn.Module, Callable[[], object]]
 
 def peers(inputs: int, outputs: int) -> dict[str, Peer]:
     """Those that are installed, by name, in training mode."""
-    found = {"torchrl": _torchrl, "Tianshou": _tianshou}
-    made: dict[str, Peer] = {}
-    for name, make in found.items():
-        try:
-            made[name] = make(inputs, outputs)
-        except ImportError as error:
-            print(f"{name} is left out: {error}")
-    return made
+    makers = {"torchrl": _torchrl, "tianshou": _tianshou}
+    return {name: make(inputs, outputs) for name, make in makers.items() if find_spec(name)}
 
 
 def _torchrl(inputs: int, outputs: int) -> Peer:

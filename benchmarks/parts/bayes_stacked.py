@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class StackedNetworks:
 
     def __init__(self, agents: int, sizes: list[int], noisy: bool, draw: torch.Generator) -> None:
         self.layers = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in pairwise(sizes):
             bound = 1 / math.sqrt(inputs)
             weight = (2 * torch.rand(agents, outputs, inputs, generator=draw) - 1) * bound
             bias = (2 * torch.rand(agents, 1, outputs, generator=draw) - 1) * bound
@@ -70,7 +71,7 @@ class StackedNetworks:
 
 
 def values(weights: list[tuple[Tensor, Tensor]], cells: Tensor) -> Tensor:
-    """Q of all actions, `(agents, batch, actions)`, in cells `(agents, batch)`, which stand for one-hot inputs."""
+    """Q of all actions, `(agents, batch, actions)`, in cells `(agents, batch)`, where inputs are one."""
     weight, bias = weights[0]
     index = cells[:, :, None].expand(-1, -1, weight.shape[1])
     padded = torch.nn.functional.pad(weight.transpose(1, 2), (0, 0, 0, 1))  # the cell after the end: no input
@@ -150,7 +151,7 @@ class Fleet:
         self.steps += 1
 
     def learn(self) -> None:
-        """One update of all agents; with three draws of noise: none of the online network's for the target."""
+        """One update of all agents; online and target networks draw noise of their own."""
         if self.steps < BATCH:
             return
         if self.steps % COPY_EVERY == 0:

@@ -1,5 +1,6 @@
 """Agents under a Trainer: they learn, log, evaluate, and resume."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ def sea_dqn(**options: Any) -> DQN:
 
 
 def sea_replay(**options: Any) -> ReplayDataModule:
-    small = {"capacity": 200, "batch_size": 8, "learning_starts": 12, "updates_per_epoch": 6, "eval_episodes": 2}
+    small = {
+        "capacity": 200,
+        "batch_size": 8,
+        "learning_starts": 12,
+        "updates_per_epoch": 6,
+        "eval_episodes": 2,
+    }
     return ReplayDataModule(**(SEA | small | options))
 
 
@@ -48,7 +55,9 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("make_model", "make_data"), RUNS)
-def test_interrupted_runs_end_like_others_bit_for_bit(make_model: Any, make_data: Any, tmp_path: Path) -> None:
+def test_interrupted_runs_end_like_others_bit_for_bit(
+    make_model: Any, make_data: Any, tmp_path: Path
+) -> None:
     assert_exact_resume(make_model, make_data, [4, 6, 9], 14, tmp_path)
 
 
@@ -114,7 +123,9 @@ def test_checkpoints_rebuild_the_agent(tmp_path: Path) -> None:
     assert again.spec == model.spec
     observations = torch.eye(16)
     clock = Clock(1)
-    assert torch.equal(again.act(observations, clock, greedy=True), model.act(observations, clock, greedy=True))
+    assert torch.equal(
+        again.act(observations, clock, greedy=True), model.act(observations, clock, greedy=True)
+    )
 
 
 def test_errors_become_priorities() -> None:
@@ -141,8 +152,19 @@ def test_target_network_is_copied_at_its_period() -> None:
             pairs = zip(model.online.parameters(), model.target.parameters(), strict=True)
             copied.append(all(torch.equal(a, b) for a, b in pairs))
 
-    trainer(max_steps=9, limit_val_batches=0, callbacks=[Compare()]).fit(model, sea_replay(updates_per_epoch=9))
+    trainer(max_steps=9, limit_val_batches=0, callbacks=[Compare()]).fit(
+        model, sea_replay(updates_per_epoch=9)
+    )
     assert copied == [number % 4 == 0 for number in range(9)]
+
+
+def test_training_logs_its_numbers() -> None:
+    for model, data in ((sea_dqn(epsilon_start=0.5), sea_replay()), (sea_actor_critic(), sea_rollouts())):
+        run = trainer(max_steps=6, log_every_n_steps=2, limit_val_batches=0)
+        run.fit(model, data)
+        expected = {"train/loss", "train/return"}
+        expected |= {"train/value", "train/epsilon"} if isinstance(model, DQN) else {"train/entropy"}
+        assert expected <= set(run.callback_metrics)
 
 
 def test_validation_plays_without_noise_and_logs_returns() -> None:
@@ -165,7 +187,7 @@ def test_episodes_of_validation_end_at_their_limit() -> None:
 def test_noisy_dqn_finds_the_treasure() -> None:
     pl.seed_everything(0, verbose=False)
     model = sea_dqn(hidden=[50, 50], target_every=25, loss="squared")
-    data = sea_replay(capacity=5000, batch_size=32, updates_per_epoch=1500, eval_episodes=1)
+    data = sea_replay(capacity=5000, batch_size=32, updates_per_epoch=600, eval_episodes=1)
     run = trainer(max_epochs=1, limit_val_batches=0)
     run.fit(model, data)
     assert trainer().validate(model, data, verbose=False)[0]["val/return"] == pytest.approx(0.99, abs=1e-6)
@@ -173,8 +195,8 @@ def test_noisy_dqn_finds_the_treasure() -> None:
 
 def test_actor_critic_learns_to_balance() -> None:
     pl.seed_everything(1, verbose=False)
-    model = ActorCritic(VectorTorso(4), 2, hidden=[64], optimizer=lambda p: Adam(p, lr=3e-3))
-    data = RolloutDataModule("CartPole-v1", num_envs=8, steps=10, updates_per_epoch=500, eval_episodes=10)
+    model = ActorCritic(VectorTorso(4), 2, hidden=[64], optimizer=partial(Adam, lr=3e-3))
+    data = RolloutDataModule("CartPole-v1", num_envs=8, steps=10, updates_per_epoch=250, eval_episodes=10)
     trainer(max_epochs=1, limit_val_batches=0).fit(model, data)
     assert trainer().validate(model, data, verbose=False)[0]["val/return"] > 60  # chance: about 22
 
@@ -194,3 +216,26 @@ def test_models_that_cannot_act_are_refused() -> None:
 
     with pytest.raises(TypeError, match="a model with act"):
         trainer(limit_val_batches=0).fit(Inert(), sea_replay())
+
+
+def test_ranks_have_environments_and_memories_of_their_own(tmp_path: Path) -> None:
+    two = {"devices": 2, "strategy": "ddp_fork"}
+    assert_exact_resume(
+        lambda: sea_dqn(double=True), lambda: sea_replay(n_step=2), [4], 8, tmp_path, trainer_args=two
+    )
+    saved = torch.load(tmp_path / "whole" / "8.ckpt", weights_only=True)["ReplayDataModule"]["ranks"]
+    assert len(saved) == 2
+    assert not torch.equal(saved[0]["replay"]["actions"], saved[1]["replay"]["actions"])
+    assert saved[0]["clock"][0] != saved[1]["clock"][0]
+
+
+@pytest.mark.parametrize(
+    ("make_model", "make_data"),
+    [(lambda: sea_dqn(double=True), sea_replay), (sea_actor_critic, sea_rollouts)],
+)
+def test_mixed_precision_keeps_losses_finite_and_weights_whole(make_model: Any, make_data: Any) -> None:
+    model = make_model()
+    run = trainer(max_steps=4, precision="bf16-mixed", log_every_n_steps=1, limit_val_batches=0)
+    run.fit(model, make_data())
+    assert torch.isfinite(run.callback_metrics["train/loss"])
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}

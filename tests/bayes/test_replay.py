@@ -104,9 +104,7 @@ CASES = [(1, 1, 1), (1, 1, 3), (3, 1, 1), (2, 4, 1), (3, 2, 4)]
 @pytest.mark.parametrize(("envs", "stack", "n_step"), CASES)
 def test_samples_are_what_happened(envs: int, stack: int, n_step: int, alpha: float) -> None:
     shape = (stack, 2) if stack > 1 else (2,)
-    replay = Replay(
-        60 * envs, envs, shape, stack=stack, n_step=n_step, gamma=GAMMA, priority_exponent=alpha
-    )
+    replay = Replay(60 * envs, envs, shape, stack=stack, n_step=n_step, gamma=GAMMA, priority_exponent=alpha)
     story, draw = Story(replay, seed=envs), torch.Generator().manual_seed(0)
     for _ in range(12):
         story.play(15)

@@ -49,7 +49,9 @@ def test_chosen_values_are_those_of_the_actions() -> None:
     np.testing.assert_array_equal(found.numpy(), values[np.arange(5), actions])
 
 
-def n_step_by_hand(rewards: np.ndarray, follows: np.ndarray, terminated: np.ndarray) -> tuple[float, float, int]:
+def n_step_by_hand(
+    rewards: np.ndarray, follows: np.ndarray, terminated: np.ndarray
+) -> tuple[float, float, int]:
     total, discount, count = 0.0, 1.0, 0
     for reward, goes_on, ends in zip(rewards, follows, terminated, strict=True):
         if not goes_on:
@@ -138,6 +140,8 @@ def test_actor_critic_losses_equal_loops() -> None:
 
 def test_policy_loss_has_no_gradient_in_the_values() -> None:
     values = torch.zeros(2, requires_grad=True)
-    losses = actor_critic_losses(torch.zeros(2, 3, requires_grad=True), values, torch.tensor([0, 1]), torch.ones(2))
+    losses = actor_critic_losses(
+        torch.zeros(2, 3, requires_grad=True), values, torch.tensor([0, 1]), torch.ones(2)
+    )
     assert torch.autograd.grad(losses.policy, values, allow_unused=True)[0] is None
     assert torch.autograd.grad(losses.value, values)[0].tolist() == [-1.0, -1.0]

@@ -244,7 +244,10 @@ def test_arguments_are_checked_at_construction(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "sound", "shape": (1,), "levels": 2}, "kind must be 'image', 'text', 'table' or 'sequence', got"),
+        (
+            {"kind": "sound", "shape": (1,), "levels": 2},
+            "kind must be 'image', 'text', 'table' or 'sequence', got",
+        ),
         ({"kind": "image", "shape": (28, 28), "levels": 2}, "shape of kind 'image' takes 3 sizes"),
         ({"kind": "text", "shape": (0,), "levels": 2}, "shape of kind 'text' takes 1 sizes >= 1"),
         ({"kind": "text", "shape": (4,), "levels": 257}, "levels must lie in 2..256, got 257"),

@@ -28,6 +28,13 @@ SMALLER = {
     "BFNTransformer": ["--model.network.width=48", "--model.network.depth=1"],
     "OneShotDataModule": ["--data.level=2", "--data.val_levels=[2]", "--data.shows=3"],
     "ImageEpisodesDataModule": ["--data.length=4", "--data.batch_size=2"],
+    "ReplayDataModule": [
+        "--data.capacity=1000",
+        "--data.learning_starts=16",
+        "--data.batch_size=4",
+        "--data.max_eval_steps=20",
+    ],
+    "SpokenDigitsDataModule": ["--data.strings=20", "--data.test_strings=2"],
     "TextStreamsDataModule": ["--model.update_every=sequence"],
 }
 """What keeps one batch short; the sizes of the papers' networks are tested where the networks are."""

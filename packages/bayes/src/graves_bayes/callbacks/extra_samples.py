@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 
@@ -26,30 +26,26 @@ class ExtraSamples:
         self.kept: list[Tensor | None] = []
 
     def run(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, draw: Callable[[], None], count: int
+        self,
+        pl_module: LightningModule,
+        batch: tuple[Any, int],
+        parts: int,
+        passes: Callable[[Callable[[], None]], None],
     ) -> None:
-        """Draws weights and differentiates the loss of a batch, so many times; what it logs is not noted.
+        """Lets `passes` differentiate the loss of a batch as often as it likes; what it logs is not noted.
 
         Args:
-            trainer: of the run.
             pl_module: the model.
-            batch: the batch.
-            batch_idx: its number.
-            draw: puts a sample into the weights.
-            count: how many times.
+            batch: the batch and its number.
+            parts: number of accumulated batches, by which losses are divided.
+            passes: is given what makes a forward and a backward pass.
         """
-        if count == 0:
-            return
         before = [parameter.grad for parameter in self.parameters]
-        for parameter in self.parameters:
-            parameter.grad = None
+        self._put([None] * len(before))
         with _silent(pl_module):
-            for _ in range(count):
-                draw()
-                _differentiate(trainer, pl_module, batch, batch_idx)
+            passes(lambda: _differentiate(pl_module, batch, parts))
         self.kept = [parameter.grad for parameter in self.parameters]
-        for parameter, gradient in zip(self.parameters, before, strict=True):
-            parameter.grad = gradient
+        self._put(before)
 
     def release(self) -> None:
         """Adds the gradients to those at hand."""
@@ -58,15 +54,19 @@ class ExtraSamples:
                 parameter.grad = kept if parameter.grad is None else parameter.grad.add_(kept)
         self.kept = []
 
+    def _put(self, gradients: Sequence[Tensor | None]) -> None:
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
 
-def _differentiate(trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-    step = pl_module.training_step
-    arguments = (batch, batch_idx) if len(inspect.signature(step).parameters) > 1 else (batch,)
-    with trainer.precision_plugin.train_step_context():
-        output: Any = step(*arguments)
+
+def _differentiate(pl_module: LightningModule, batch: tuple[Any, int], parts: int) -> None:
+    step: Callable[..., Any] = pl_module.training_step
+    wanted = len(inspect.signature(step).parameters)
+    with pl_module.trainer.precision_plugin.train_step_context():
+        output = step(*batch[:wanted])
     loss = output["loss"] if isinstance(output, dict) else output
     if loss is not None:
-        (loss / trainer.accumulate_grad_batches).backward()
+        (loss / parts).backward()
 
 
 @contextmanager

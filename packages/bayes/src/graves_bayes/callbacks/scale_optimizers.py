@@ -14,7 +14,7 @@ class ScaleOptimizer:
     """Moves the scales of those weights that one of the user's optimizers moves.
 
     It is an optimizer of the same class and settings without weight decay, which would pull every scale
-    to 1. Its learning rate is that of the user's first group, whatever a schedule makes of it, times a factor.
+    to 1. Its learning rate is that of the user's first group, also where a schedule changes it, by a factor.
     It is apart from the user's, so that schedulers, clipping and the keys of checkpoints know nothing of it.
 
     Args:
@@ -35,7 +35,9 @@ class ScaleOptimizer:
 
     def __init__(self, optimizer: Optimizer, posterior: WeightPosterior, lr_scale: float) -> None:
         if isinstance(optimizer, torch.optim.LBFGS):
-            raise ValueError("VariationalInference needs an optimizer that takes one gradient for a step, not LBFGS")
+            raise ValueError(
+                "VariationalInference needs an optimizer that takes one gradient for a step, not LBFGS"
+            )
         moved = {id(p) for group in optimizer.param_groups for p in group["params"]}
         means = enumerate(posterior.parameters_of_network)
         self.members = [index for index, p in means if id(p) in moved]

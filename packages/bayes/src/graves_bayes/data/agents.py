@@ -37,5 +37,7 @@ def agent_of(trainer: Any, user: str) -> Agent:
     """
     model = getattr(trainer, "lightning_module", None)
     if not isinstance(model, Agent):
-        raise TypeError(f"{user} needs a Trainer and a model with act(observations, clock, greedy), not {model}")
+        raise TypeError(
+            f"{user} needs a Trainer and a model with act(observations, clock, greedy), not {model}"
+        )
     return model

@@ -24,6 +24,10 @@ class EnvironmentSpec:
     Args:
         observation_shape: of an observation.
         actions: how many there are.
+
+    Example:
+        >>> EnvironmentSpec(observation_shape=(4,), actions=2).actions
+        2
     """
 
     observation_shape: tuple[int, ...]

@@ -147,7 +147,7 @@ def register_deep_sea() -> str:
     import gymnasium
 
     if DEEP_SEA not in gymnasium.registry:
-        gymnasium.register(DEEP_SEA, entry_point=make_deep_sea)
+        gymnasium.register(DEEP_SEA, entry_point=f"{__name__}:{make_deep_sea.__name__}")
     return DEEP_SEA
 
 

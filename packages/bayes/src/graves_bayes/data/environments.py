@@ -1,6 +1,7 @@
 """Environments of gymnasium, several at once, as tensors."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -173,10 +174,9 @@ def _register(environment: str) -> None:
     elif environment.startswith("MinAtar/"):
         _need("minatar", environment)
         import gymnasium
-        from minatar.gym import register_envs
 
         if environment not in gymnasium.registry:
-            register_envs()
+            import_module("minatar.gym").register_envs()
 
 
 def _need(package: str, user: str) -> None:

@@ -38,8 +38,8 @@ class Replay:
     """The last steps of several environments, in tensors that are made once.
 
     A row is a frame and the step that was made from it. The last observation of an episode has a row of its
-    own, so that what follows a step that was cut off by a time limit is known. Where an observation is a stack
-    of frames, only the newest frame of each is stored, besides all frames of the first of an episode.
+    own, so that what follows a step that was cut off by a time limit is known. Where an observation is a
+    stack of frames, only the newest frame of each is stored, besides all frames of the first of an episode.
 
     Transitions of n steps are complete when n steps were made or the episode has ended; only complete ones
     are drawn. Truncated episodes keep the discount of what would have come.

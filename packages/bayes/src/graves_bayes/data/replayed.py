@@ -17,8 +17,9 @@ from graves_core.data.checks import check_at_least
 class ReplayDataModule(EnvironmentDataModule):
     """Acts with the model, keeps what happens, and yields transitions drawn from it.
 
-    A batch is `{"transitions": Transitions, "clock": Clock, "returns": float32 (episodes,)}`, with the returns
-    of the episodes that have ended since the batch before. What else it does is in `EnvironmentDataModule`.
+    A batch is `{"transitions": Transitions, "clock": Clock, "returns": float32 (episodes,)}`, with the
+    returns of the episodes that have ended since the batch before. What else it does is in
+    `EnvironmentDataModule`.
 
     The memory is part of checkpoints, and by far the largest one: a million rows of 84 x 84 are 7 GB.
 

@@ -12,7 +12,7 @@ from graves_core.data.checks import check_at_least
 
 
 class RolloutDataModule(EnvironmentDataModule):
-    """Acts with the model for some steps in all environments, and yields these steps: A3C's data, made at once.
+    """Acts with the model for some steps in all environments, and yields these steps: the data of A3C.
 
     A batch is a dict of `observations` and `next_observations` `(time, envs, ...)`, `actions`, `rewards`,
     `terminated` and `truncated` `(time, envs)`, the `clock` of the rollout, and `returns`, those of the
@@ -69,9 +69,7 @@ class RolloutDataModule(EnvironmentDataModule):
         if self.trainer is not None:
             self.clock = self.clock._replace(updates=self.trainer.global_step)
         clock, steps = self.clock, [self._step() for _ in range(self.steps)]
-        batch: dict[str, Any] = {
-            name: torch.stack([step[name] for step in steps]) for name in steps[0]
-        }
+        batch: dict[str, Any] = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
         returns = [score for score, _ in self.environments.take_ended()]
         return batch | {"clock": clock, "returns": torch.tensor(returns, dtype=torch.float32)}
 

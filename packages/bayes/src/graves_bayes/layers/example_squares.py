@@ -5,18 +5,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import grad
 from torch.utils.hooks import RemovableHandle
 
-from graves_bayes.layers.posterior import WeightPosterior, gradient_of
+from graves_bayes.layers.posterior import WeightPosterior
+from graves_bayes.layers.sample_buffers import gradient_of
 from graves_bayes.variational.estimators import linear_squares
 
-Captured = tuple[nn.Module, Tensor, Tensor]
+Captured = tuple[Any, Tensor, Tensor]
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding, nn.LayerNorm)
 CONVOLUTIONS = {
-    nn.Conv1d: torch.nn.grad.conv1d_weight,
-    nn.Conv2d: torch.nn.grad.conv2d_weight,
-    nn.Conv3d: torch.nn.grad.conv3d_weight,
+    nn.Conv1d: grad.conv1d_weight,
+    nn.Conv2d: grad.conv2d_weight,
+    nn.Conv3d: grad.conv3d_weight,
 }
 
 
@@ -24,13 +26,15 @@ def capturable(module: nn.Module) -> dict[str, nn.Module]:
     """The layers of a network whose examples can be told apart in a batch.
 
     These are linear, convolutional (with zeros as padding), embedding and layer normalisation layers that are
-    called themselves, with the examples along the first axis. Attention, for one, uses the weights of its last
-    layer without calling it; and batch normalisation mixes the examples.
+    called themselves, with the examples along the first axis. Attention, for one, uses the weights of its
+    last layer without calling it; and batch normalisation mixes the examples.
 
     Args:
         module: the network.
     """
-    inside = {id(child) for m in module.modules() if isinstance(m, nn.MultiheadAttention) for child in m.modules()}
+    inside = {
+        id(child) for m in module.modules() if isinstance(m, nn.MultiheadAttention) for child in m.modules()
+    }
     return {
         name: layer
         for name, layer in module.named_modules()
@@ -58,13 +62,13 @@ class ExampleSquares:
         >>> squares = ExampleSquares(posterior, [net])
         >>> with sampled_weights(posterior):
         ...     net(torch.ones(4, 3)).sum().backward()
-        >>> squares.add_(1.0)
+        >>> squares.add_(examples=4, factor=1.0)
         >>> posterior.log_sigma[0].grad[0]
         tensor([4., 4., 4.])
         >>> squares.remove()
     """
 
-    def __init__(self, posterior: WeightPosterior, layers: Sequence[nn.Linear | nn.Conv2d | nn.Embedding]) -> None:
+    def __init__(self, posterior: WeightPosterior, layers: Sequence[Any]) -> None:
         self._posterior = posterior
         self._index = {id(p): index for index, p in enumerate(posterior.parameters_of_network)}
         self._captured: list[Captured] = []
@@ -78,27 +82,31 @@ class ExampleSquares:
         posterior.captured = frozenset(owned)
 
     @torch.no_grad()
-    def add_(self, factor: float) -> None:
+    def add_(self, examples: int, factor: float) -> None:
         """Adds what the last backward pass has told.
 
         Args:
+            examples: size of the batch.
             factor: what the squares are multiplied with: the size of the batch if the loss is a mean over it,
                 else 1.
+
+        Raises:
+            ValueError: when a layer was not given the examples along the first axis.
         """
         captured, self._captured = self._captured, []
-        if not captured:
-            return
-        layer, inputs, gradients = captured[0]
-        if len(captured) == len({id(p) for c in captured for p in [c[0].weight]}) and all(
-            isinstance(c[0], nn.Linear) and c[1].dim() == 2 for c in captured
-        ):
+        for layer, inputs, _ in captured:
+            if len(inputs) != examples:
+                raise ValueError(
+                    f"estimator='squared' needs the {examples} examples along the first axis of what enters "
+                    f"a {type(layer).__name__}, got {tuple(inputs.shape)}"
+                )
+        if _is_simple(captured):
             for layer, inputs, gradients in captured:
-                self._add(layer.weight, linear_squares(inputs, gradients), factor)
-                if layer.bias is not None:
-                    self._add(layer.bias, gradients.square().sum(0), factor)
-            return
-        for example in range(len(inputs)):
-            self._add_example(captured, example, factor)
+                self._add(layer.weight, linear_squares(inputs.to(gradients), gradients), factor)
+                self._add(layer.bias, gradients.square().sum(0), factor)
+        else:
+            for example in range(examples if captured else 0):
+                self._add_example(captured, example, factor)
 
     def remove(self) -> None:
         """Stops to note."""
@@ -115,7 +123,8 @@ class ExampleSquares:
         def note(gradient: Tensor) -> None:
             self._captured.append((layer, kept, gradient.detach()))
 
-        output.register_hook(note)
+        hooked: Any = output
+        hooked.register_hook(note)
 
     def _add_example(self, captured: Sequence[Captured], example: int, factor: float) -> None:
         totals: dict[int, Tensor] = {}
@@ -128,11 +137,18 @@ class ExampleSquares:
         for key, total in totals.items():
             self._add(leaves[key], total.square_(), factor)
 
-    def _add(self, leaf: Tensor, squares: Tensor, factor: float) -> None:
-        if id(leaf) in self._index:
+    def _add(self, leaf: Tensor | None, squares: Tensor, factor: float) -> None:
+        if leaf is not None and id(leaf) in self._index:
             scale = self._posterior.log_sigma[self._index[id(leaf)]]
             if scale.requires_grad:
                 gradient_of(scale).add_(squares, alpha=factor)
+
+
+def _is_simple(captured: Sequence[Captured]) -> bool:
+    """Whether no parameter was used twice, by linear layers that see one vector for each example."""
+    used = {id(layer.weight) for layer, _, _ in captured}
+    linear = all(isinstance(layer, nn.Linear) and inputs.dim() == 2 for layer, inputs, _ in captured)
+    return linear and len(used) == len(captured)
 
 
 def _gradients(layer: Any, inputs: Tensor, gradients: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -142,12 +158,18 @@ def _gradients(layer: Any, inputs: Tensor, gradients: Tensor) -> list[tuple[Tens
         found = [(layer.weight, _convolution(layer, inputs, gradients))]
         return found if layer.bias is None else [*found, (layer.bias, gradients.flatten(2).sum((0, 2)))]
     if isinstance(layer, nn.Embedding):
-        rows = torch.zeros_like(layer.weight, dtype=flat.dtype)
-        return [(layer.weight, rows.index_add_(0, inputs.reshape(-1), flat))]
+        rows = torch.zeros_like(layer.weight, dtype=flat.dtype).index_add_(0, inputs.reshape(-1), flat)
+        if layer.padding_idx is not None:
+            rows[layer.padding_idx] = 0
+        return [(layer.weight, rows)]
     if isinstance(layer, nn.LayerNorm):
         axes = gradients.dim() - len(layer.normalized_shape)
         normal = nn.functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps)
-        found = [(layer.weight, (gradients * normal).flatten(0, axes - 1).sum(0))] if layer.weight is not None else []
+        found = (
+            [(layer.weight, (gradients * normal).flatten(0, axes - 1).sum(0))]
+            if layer.weight is not None
+            else []
+        )
         return found if layer.bias is None else [*found, (layer.bias, gradients.flatten(0, axes - 1).sum(0))]
     found = [(layer.weight, flat.T @ inputs.reshape(-1, inputs.shape[-1]).to(flat))]
     return found if layer.bias is None else [*found, (layer.bias, flat.sum(0))]

@@ -1,6 +1,7 @@
 """Agents' networks: a torso, and fully connected layers that may be noisy."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, get_args
 
 from jaxtyping import Float, Shaped
@@ -134,7 +135,7 @@ def perceptron(sizes: Sequence[int], noise: HeadNoise, sigma0: float) -> nn.Sequ
         sigma0: where sigma begins.
     """
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [fully_connected(inputs, outputs, noise, sigma0), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

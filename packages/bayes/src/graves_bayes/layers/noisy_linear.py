@@ -34,7 +34,8 @@ class NoisyLinear(nn.Module):
     The noise eps is drawn at construction and stays as it is until `resample` draws another or `zero` removes
     it: switching between training and evaluation mode does not change it. It is neither a parameter nor a
     buffer: it is not in the `state_dict`, other processes do not overwrite it, and `to(device)` and copies
-    take it along. Noise that is replaced before `backward` is still the noise of the gradient.
+    take it along. Noise that is replaced before `backward` is still the noise of the gradient, unless
+    activation checkpointing computes the layer again.
 
     Of forms that give the same values, the cheapest is computed: with gradients, the noisy matrix is formed;
     without, two products with thin noise, or, after `hold()`, one product with a matrix that is kept.

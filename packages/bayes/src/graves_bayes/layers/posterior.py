@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from graves_bayes.layers.prior_groups import PriorGroups
+from graves_bayes.layers.sample_buffers import SampleBuffers, gradient_of
 from graves_bayes.variational.complexity import Prior, log_scale_gradient, mean_gradient, weight_costs
-from graves_bayes.variational.estimators import Estimator, reparameterised_gradient, squared_gradient
-from graves_bayes.variational.posteriors import Posterior, draw_, variance
+from graves_bayes.variational.estimators import Estimator, squared_gradient
+from graves_bayes.variational.posteriors import Posterior, variance
 
 Groups = Literal["global", "layer"]
 
@@ -65,7 +66,7 @@ class WeightPosterior(nn.Module):
         estimator: Estimator = "reparameterised",
     ) -> None:
         super().__init__()
-        _check(posterior, prior, sigma, prior_scale, groups, estimator)
+        check_settings(posterior, prior, sigma, prior_scale, groups, estimator)
         if not parameters:
             raise ValueError("parameters must name at least one parameter, got none")
         self.names = list(parameters)
@@ -82,9 +83,8 @@ class WeightPosterior(nn.Module):
         else:
             self.log_sigma = nn.ParameterList()
         self.prior_groups = PriorGroups(self.names, groups, prior, prior_mean, prior_scale)
-        self.prior_groups.to(self._parameters_of_network[0].device)
-        self._means: list[Tensor] = []
-        self._deviation: list[Tensor] = []
+        self.prior_groups.to(_wide(self._parameters_of_network[0]))
+        self.kept = SampleBuffers(posterior, self._parameters_of_network, list(self.log_sigma))
         self._hooks: list[RemovableHandle] = []
         self.refit_prior_()
 
@@ -96,7 +96,7 @@ class WeightPosterior(nn.Module):
     @property
     def mean(self) -> list[Tensor]:
         """The mean of each parameter, also while the parameters hold a sample."""
-        return self._means if self.is_sampled else [p.detach() for p in self._parameters_of_network]
+        return self.kept.all_means() if self.is_sampled else [p.detach() for p in self._parameters_of_network]
 
     @property
     def is_sampled(self) -> bool:
@@ -122,25 +122,22 @@ class WeightPosterior(nn.Module):
             ValueError: when there is no sample whose mirror image could be taken.
         """
         self.restore_()
-        if antithetic and not self._deviation:
+        if antithetic and not self.kept.deviations:
             raise ValueError("antithetic=True needs a sample before it, of which it is the mirror image")
         if not self.log_sigma:
             return
         if antithetic:
-            torch._foreach_neg_(self._deviation)
+            torch._foreach_neg_(self.kept.deviations)
         else:
-            self._draw(generator)
-        if not self._means:
-            self._means = [torch.empty_like(p) for p in self._parameters_of_network]
-        torch._foreach_copy_(self._means, self._parameters_of_network)
-        torch._foreach_add_(self._parameters_of_network, self._deviation)
+            self.kept.draw(generator, self.mask)
+        self.kept.put()
         self._listen()
 
     @torch.no_grad()
     def restore_(self) -> None:
         """Puts the means back into the parameters, if they hold a sample."""
         if self.is_sampled:
-            torch._foreach_copy_(self._parameters_of_network, self._means)
+            self.kept.take_back()
             for hook in self._hooks:
                 hook.remove()
             self._hooks = []
@@ -170,13 +167,7 @@ class WeightPosterior(nn.Module):
         """
         means = self.mean
         for index in range(len(self.names)) if members is None else members:
-            parameter, values = self._parameters_of_network[index], self._of(index, means[index])
-            if self.prior != "uniform":
-                added = mean_gradient(self.posterior, self.prior, *values)
-                gradient_of(parameter).add_(added.mul_(scale))
-            if self.log_sigma:
-                added = log_scale_gradient(self.posterior, self.prior, *values)
-                gradient_of(self.log_sigma[index]).add_(added.mul_(scale))
+            self._add_gradient(index, means[index], scale)
         self.mask_gradients_()
 
     @torch.no_grad()
@@ -229,7 +220,13 @@ class WeightPosterior(nn.Module):
         self.mask = [
             mask[name].to(p) for name, p in zip(self.names, self._parameters_of_network, strict=True)
         ]
-        torch._foreach_mul_(self._parameters_of_network, self.mask)
+        self.apply_mask_()
+
+    @torch.no_grad()
+    def apply_mask_(self) -> None:
+        """Puts pruned weights to 0, from where momentum may have moved them."""
+        if self.mask is not None:
+            torch._foreach_mul_([*self._parameters_of_network], self.mask)
 
     def mask_gradients_(self) -> None:
         """Takes the gradients of pruned weights away."""
@@ -240,19 +237,22 @@ class WeightPosterior(nn.Module):
                 if leaf.grad is not None:
                     leaf.grad.mul_(mask)
 
+    def _add_gradient(self, index: int, mean: Tensor, scale: float | Tensor) -> None:
+        if self.posterior == self.prior == "gaussian":
+            self.kept.add_gaussian_gradient(index, mean, self.prior_groups.of(index), scale)
+            return
+        values = self._of(index, mean)
+        if self.prior != "uniform":
+            added = mean_gradient(self.posterior, self.prior, *values)
+            gradient_of(self._parameters_of_network[index]).add_(added.mul_(scale))
+        if self.log_sigma:
+            added = log_scale_gradient(self.posterior, self.prior, *values)
+            gradient_of(self.log_sigma[index]).add_(added.mul_(scale))
+
     def _of(self, index: int, mean: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean, ln of the scale and the prior of one parameter."""
         scale = self.log_sigma[index].detach() if self.log_sigma else mean
         return _wide(mean), scale, *self.prior_groups.of(index)
-
-    def _draw(self, generator: torch.Generator | None) -> None:
-        if not self._deviation:
-            self._deviation = [torch.empty_like(p) for p in self._parameters_of_network]
-        for deviation in self._deviation:
-            draw_(self.posterior, deviation, generator)
-        torch._foreach_mul_(self._deviation, torch._foreach_exp([s.detach() for s in self.log_sigma]))
-        if self.mask is not None:
-            torch._foreach_mul_(self._deviation, self.mask)
 
     def _listen(self) -> None:
         """Has each backward pass add what is known from it about the scales."""
@@ -261,28 +261,17 @@ class WeightPosterior(nn.Module):
             def hook(gradient: Tensor, index: int = index) -> None:
                 self._add_scale_gradient(index, gradient)
 
-            self._hooks.append(parameter.register_hook(hook))
+            hooked: Any = parameter
+            self._hooks.append(hooked.register_hook(hook))
 
     @torch.no_grad()
     def _add_scale_gradient(self, index: int, gradient: Tensor) -> None:
-        if index in self.captured or not self.log_sigma[index].requires_grad:
+        if index in self.captured | self.kept.apart or not self.log_sigma[index].requires_grad:
             return
-        total = gradient_of(self.log_sigma[index])
         if self.estimator == "squared":
-            total.addcmul_(gradient, gradient, value=self.squared_scale)
+            gradient_of(self.log_sigma[index]).addcmul_(gradient, gradient, value=self.squared_scale)
         else:
-            total.add_(reparameterised_gradient(gradient, self._deviation[index]))
-
-
-def gradient_of(leaf: Tensor) -> Tensor:
-    """The gradient of a leaf, which becomes 0 if there is none.
-
-    Args:
-        leaf: a parameter.
-    """
-    if leaf.grad is None:
-        leaf.grad = torch.zeros_like(leaf)
-    return leaf.grad
+            self.kept.add_product(index, gradient)
 
 
 def _wide(weights: Tensor) -> Tensor:
@@ -290,9 +279,14 @@ def _wide(weights: Tensor) -> Tensor:
     return weights.detach().float() if weights.dtype in (torch.float16, torch.bfloat16) else weights.detach()
 
 
-def _check(
+def check_settings(
     posterior: str, prior: str, sigma: float, prior_scale: float | None, groups: str, estimator: str
 ) -> None:
+    """Refuses what is no posterior.
+
+    Raises:
+        ValueError: naming the argument.
+    """
     for name, value, allowed in (
         ("posterior", posterior, get_args(Posterior)),
         ("prior", prior, get_args(Prior)),

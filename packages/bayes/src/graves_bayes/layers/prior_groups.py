@@ -79,12 +79,12 @@ class PriorGroups(nn.Module):
             return
         for group in range(len(self.labels)):
             members = [index for index, owner in enumerate(self._group_of) if owner == group]
-            parts = [_kept(values, members, mask) for values in (means, log_scales)]
+            mean, log_scale = _kept(means, members, mask), _kept(log_scales, members, mask)
             given = None if self._fits_mean else self.prior_mean[group]
             if self._prior == "gaussian":
-                centre, scale = _gaussian(posterior, *parts, given)
+                centre, scale = _gaussian(posterior, mean, log_scale, given)
             else:
-                centre, scale = laplace_prior(posterior, joined(parts[0]), joined(parts[1]), given)
+                centre, scale = laplace_prior(posterior, joined(mean), joined(log_scale), given)
             if self._fits_mean:
                 self.prior_mean[group] = centre
             if self._fits_scale:

@@ -37,7 +37,9 @@ def variational_parameters(
     for argument, patterns in (("include", wanted), ("exclude", unwanted)):
         for pattern in patterns:
             if not any(fnmatchcase(name, pattern) for name in learning):
-                raise ValueError(f"{argument}: {pattern!r} matches none of {', '.join(learning) or 'nothing'}")
+                raise ValueError(
+                    f"{argument}: {pattern!r} matches none of {', '.join(learning) or 'nothing'}"
+                )
     return {
         name: p
         for name, p in learning.items()
@@ -81,9 +83,7 @@ def posterior_over(
         (['weight_ih_l0', 'weight_hh_l0'], 120)
     """
     parameters = variational_parameters(module, include, exclude)
-    return WeightPosterior(
-        parameters, posterior, prior, sigma, prior_mean, prior_scale, groups, estimator
-    )
+    return WeightPosterior(parameters, posterior, prior, sigma, prior_mean, prior_scale, groups, estimator)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What turns observations into features: the part of an agent's network that has no noise."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Shaped
@@ -41,27 +43,34 @@ class Torso(Spec, nn.Module, ABC):
 
 
 class VectorTorso(Torso):
-    """Observations that are features already: all layers of the agent's network are in its head.
+    """Observations that are vectors, and fully connected layers with rectifiers, if any.
+
+    Without hidden layers, all layers of the agent's network are in its head, where they may be noisy.
 
     Args:
         size: numbers of an observation.
+        hidden: sizes of the layers.
 
     Raises:
-        ValueError: when the size is less than 1.
+        ValueError: when a size is less than 1.
 
     Example:
-        >>> VectorTorso(4)(torch.zeros(2, 4)).shape
-        torch.Size([2, 4])
+        >>> VectorTorso(4)(torch.zeros(2, 4)).shape, VectorTorso(4, hidden=[32])(torch.zeros(2, 4)).shape
+        (torch.Size([2, 4]), torch.Size([2, 32]))
     """
 
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"size must be at least 1, not {size}")
-        super().__init__((size,), size)
+    def __init__(self, size: int, hidden: Sequence[int] = ()) -> None:
+        sizes = [size, *hidden]
+        if min(sizes) < 1:
+            raise ValueError(f"size and hidden must be at least 1, not {size} and {list(hidden)}")
+        super().__init__((size,), sizes[-1])
+        layers = [(nn.Linear(inputs, outputs), nn.ReLU()) for inputs, outputs in pairwise(sizes)]
+        self.layers = nn.Sequential(*(part for pair in layers for part in pair))
 
-    def forward(self, observations: Shaped[Tensor, "batch size"]) -> Float[Tensor, "batch size"]:
-        """The observations as floating-point numbers."""
-        return _floating(observations, self)
+    def forward(self, observations: Shaped[Tensor, "batch size"]) -> Float[Tensor, "batch features"]:
+        """The features."""
+        features: Tensor = self.layers(_floating(observations, self))
+        return features
 
 
 class MinAtarTorso(Torso):
@@ -90,7 +99,8 @@ class MinAtarTorso(Torso):
         self, observations: Shaped[Tensor, "batch 10 10 channels"]
     ) -> Float[Tensor, "batch features"]:
         """The features, none of them negative."""
-        return self.convolution(_floating(observations, self).permute(0, 3, 1, 2)).relu().flatten(1)
+        features: Tensor = self.convolution(_floating(observations, self).permute(0, 3, 1, 2))
+        return features.relu().flatten(1)
 
 
 class NatureTorso(Torso):

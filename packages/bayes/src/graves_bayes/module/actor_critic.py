@@ -97,7 +97,8 @@ class ActorCritic(Spec, AgentModel):
             with noise_off(self.net):
                 logits, _ = self.net(observations)
             if self.eval_actions == "best":
-                return logits.argmax(1)
+                best: Tensor = logits.argmax(1)
+                return best
         else:
             self._draw_for(clock)
             logits, _ = self.net(observations)
@@ -133,8 +134,7 @@ class ActorCritic(Spec, AgentModel):
             "train/value_loss": losses.value.detach(),
             "train/entropy": losses.entropy.detach(),
         }
-        self.log_dict(logged, batch_size=batch["actions"].numel())
-        self._log_returns(batch["returns"])
+        self._log_training(logged, batch["returns"])
         return loss
 
     def _draw_for(self, clock: Clock) -> None:

@@ -61,7 +61,8 @@ class AgentModel(LightningModule, ABC):
         shape, actions = getattr(spec, "observation_shape", None), getattr(spec, "actions", None)
         if shape is not None and tuple(shape) != self.observation_shape:
             raise ValueError(
-                f"torso has observation_shape={self.observation_shape}, but the environment shows {tuple(shape)}"
+                f"torso has observation_shape={self.observation_shape}, "
+                f"but the environment shows {tuple(shape)}"
             )
         if actions is not None and actions != self.actions:
             raise ValueError(f"the model has actions={self.actions}, but the environment takes {actions}")
@@ -104,11 +105,17 @@ class AgentModel(LightningModule, ABC):
             hold_noise(net)
             self._drawn = key
 
-    def _log_returns(self, returns: Tensor) -> None:
-        """Logs the mean return of the training episodes that have ended, if any has."""
+    def _log_training(self, values: Mapping[str, Tensor], returns: Tensor) -> None:
+        """Logs numbers of a batch when it is their turn, and the mean return whenever episodes ended."""
+        every = max(1, getattr(self.trainer, "log_every_n_steps", 1))
+        if (self.global_step + 1) % every == 0:
+            self.log_dict(dict(values), batch_size=1)  # costs as much as a small network's update
         if len(returns) > 0:
             self.log("train/return", returns.mean(), prog_bar=True, batch_size=1)
 
     def _log_episode(self, stage: str, batch: Mapping[str, Tensor]) -> None:
-        values = {f"{stage}/return": batch["return"].mean(), f"{stage}/length": batch["length"].float().mean()}
+        values = {
+            f"{stage}/return": batch["return"].mean(),
+            f"{stage}/length": batch["length"].float().mean(),
+        }
         self.log_dict(values, prog_bar=True, on_epoch=True, sync_dist=True, batch_size=1)

@@ -86,7 +86,7 @@ class DQN(Spec, AgentModel):
         _check(resample, loss, epsilon_steps, target_every, (epsilon_start, epsilon_end, eval_epsilon))
         self.online = QNetwork(torso, actions, hidden, dueling, noise, sigma0)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
-        self.double = double
+        self.double_q = double
         self.resample: Resample = resample
         self.epsilons = (epsilon_start, epsilon_end, epsilon_steps)
         self.eval_epsilon = eval_epsilon
@@ -145,7 +145,7 @@ class DQN(Spec, AgentModel):
         set_errors = getattr(getattr(self.trainer, "datamodule", None), "set_errors", None)
         if set_errors is not None:
             set_errors(transitions.rows, errors.detach())
-        loss = (transitions.weights * td_losses(errors, self.loss)).mean()
+        loss: Tensor = (transitions.weights * td_losses(errors, self.loss)).mean()
         self._report(batch, loss.detach(), values.detach())
         return loss
 
@@ -153,7 +153,7 @@ class DQN(Spec, AgentModel):
     def _targets(self, transitions: Any, place: tuple[int, ...]) -> Float[Tensor, " batch"]:
         self.draw_noise(self.target, "target", *place)
         after = self.target(transitions.next_observations)
-        if not self.double:
+        if not self.double_q:
             return dqn_target(transitions.rewards, transitions.discounts, after)
         self.draw_noise(self.online, "selection", *place)
         selection = self.online(transitions.next_observations)
@@ -171,8 +171,7 @@ class DQN(Spec, AgentModel):
         logged = {"train/loss": loss, "train/value": values.mean()}
         if self.epsilons[0] > 0:
             logged["train/epsilon"] = torch.tensor(self.epsilon(batch["clock"]))
-        self.log_dict(logged, batch_size=len(values))
-        self._log_returns(batch["returns"])
+        self._log_training(logged, batch["returns"])
 
 
 def _check(

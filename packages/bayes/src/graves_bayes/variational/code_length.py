@@ -97,7 +97,7 @@ def adaptive_frequency_code(
 
     Example:
         >>> adaptive_frequency_code(torch.tensor([1, 0])).exp()
-        tensor(2.0000)
+        tensor(2.)
     """
     counts = counts.double()
     classes = torch.full((), len(counts), dtype=counts.dtype, device=counts.device)
@@ -134,7 +134,7 @@ def mask_code(mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
 
     Example:
         >>> mask_code(torch.tensor([True, False, False, False])).exp()
-        tensor(4.0000)
+        tensor(4.)
     """
     kept = mask.sum().double()
     dropped = mask.numel() - kept

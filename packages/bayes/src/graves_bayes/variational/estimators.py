@@ -16,16 +16,6 @@ from graves_bayes.variational.posteriors import Posterior, Weights, variance
 Estimator = Literal["reparameterised", "squared"]
 
 
-def reparameterised_gradient(gradient: Weights, deviation: Weights) -> Weights:
-    """Estimates d error / d ln(scale) from one sample of the weights, without bias.
-
-    Args:
-        gradient: of the error at the sampled weights.
-        deviation: the sampled weights minus their means.
-    """
-    return gradient * deviation
-
-
 def squared_gradient(posterior: Posterior, squares: Weights, log_scale: Weights) -> Weights:
     """Estimates d error / d ln(scale) from the squared gradients of the examples.
 
@@ -40,8 +30,8 @@ def squared_gradient(posterior: Posterior, squares: Weights, log_scale: Weights)
         >>> squared_gradient("gaussian", torch.tensor([3.0]), torch.zeros(1))
         tensor([3.])
 
-    Source: Graves 2011, on Gaussian posteriors: half the curvature is the derivative by the variance, which changes by
-    twice itself with its scale's logarithm.
+    Source: Graves 2011, on Gaussian posteriors: half the curvature is the derivative by the variance, which
+    changes by twice itself with its scale's logarithm.
     """
     return squares * variance(posterior, log_scale)
 

@@ -105,8 +105,9 @@ def draw_(posterior: Posterior, noise: Weights, generator: torch.Generator | Non
         return noise.zero_()
     if posterior == "gaussian":
         return noise.normal_(generator=generator)
-    other = torch.empty_like(noise).exponential_(generator=generator)
-    return noise.exponential_(generator=generator).sub_(other)
+    noise.uniform_(-1, 1, generator=generator)
+    size = noise.abs().clamp_(max=1 - torch.finfo(noise.dtype).eps).neg_().log1p_()
+    return noise.sign_().mul_(size.neg_())
 
 
 def _half_normal(ratio: Weights) -> Weights:

@@ -75,7 +75,7 @@ def laplace_prior(
     return centre, mean_distance(posterior, mean - centre, log_scale).mean()
 
 
-def joined(parts: Sequence[Weights]) -> Float[Tensor, " weights"]:
+def joined(parts: Sequence[Tensor]) -> Float[Tensor, " all_weights"]:
     """All weights of several tensors in one vector.
 
     Args:

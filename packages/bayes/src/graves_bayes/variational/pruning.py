@@ -1,4 +1,4 @@
-"""Which weights a network can do without: those whose posterior holds 0 to be nearly as likely as its mode."""
+"""Which weights a network can do without: those whose posterior holds 0 for nearly as likely as its mode."""
 
 import math
 
@@ -11,9 +11,7 @@ TYPICAL = math.sqrt(math.log(2))
 average. Source: Graves 2011, eq. 20."""
 
 
-def signal_to_noise(
-    mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"]
-) -> Float[Tensor, "*shape"]:
+def signal_to_noise(mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """`|mu| / sigma` of each weight.
 
     Args:
@@ -28,7 +26,7 @@ def signal_to_noise(
 
 
 def threshold_of_density(gamma: float) -> float:
-    """The lambda for which a weight goes when its posterior density at 0 exceeds gamma times that of its mode.
+    """The lambda for which a weight goes when its density at 0 exceeds gamma times that of its mode.
 
     Args:
         gamma: from 0, where all goes, to 1, where nothing does.
@@ -44,7 +42,7 @@ def threshold_of_density(gamma: float) -> float:
     """
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be from 0 to 1, not {gamma}")
-    return math.sqrt(-2 * math.log(gamma)) if gamma else math.inf
+    return math.sqrt(2 * abs(math.log(gamma))) if gamma else math.inf
 
 
 def density_of_threshold(threshold: float) -> float:

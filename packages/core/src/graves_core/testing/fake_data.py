@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
+from graves_core.testing.fake_speech import write_spoken_digits, write_timit
+
 ALPHABETS = {
     "images_background": {"Greek": (1, 2, 3), "Latin": (4, 5), "Tifinagh": (6,)},
     "images_evaluation": {"Atlantean": (965, 966), "Ge_ez": (967,)},
@@ -20,7 +22,8 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
 
     There are 256 + 64 images of MNIST and of Fashion-MNIST, 5 x 32 + 64 of CIFAR-10, 6 + 3 characters of
     Omniglot with 4 drawings each, 60,000 characters of text8, three files of WikiText-103 in bytes, and
-    for each of the 20 tasks of bAbI 6 + 3 stories of two questions.
+    for each of the 20 tasks of bAbI 6 + 3 stories of two questions, 40 + 10 spoken digits, and 4 + 2
+    sentences of TIMIT.
 
     Args:
         root: folder to write into; it is made if need be.
@@ -33,7 +36,7 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
         >>> import tempfile
         >>> folder = write_fake_data(Path(tempfile.mkdtemp()))
         >>> sorted(path.name for path in folder.iterdir())
-        ['babi', 'cifar10', 'fashion_mnist', 'mnist', 'omniglot', 'text8', 'wikitext-103-raw']
+        ['babi', 'cifar10', 'fashion_mnist', 'fsdd', 'mnist', 'omniglot', 'text8', 'timit', 'wikitext...']
     """
     draw = np.random.default_rng(seed)
     write_mnist(root / "mnist", draw)
@@ -43,6 +46,8 @@ def write_fake_data(root: Path, seed: int = 0) -> Path:
     write_text8(root / "text8", draw)
     write_wikitext(root / "wikitext-103-raw", draw)
     write_babi(root / "babi", draw)
+    write_spoken_digits(root / "fsdd" / "free-spoken-digit-dataset" / "recordings", draw)
+    write_timit(root / "timit", draw)
     return root
 
 
