@@ -55,7 +55,7 @@ class NoisyNet(Callback):
         Traceback (most recent call last):
         ValueError: schedule must be one of update, batch, epoch, not 'step'
 
-    Source: Fortunato et al. 2018, sections 3 and 3.1.
+    Source: Fortunato et al. 2018.
     """
 
     def __init__(

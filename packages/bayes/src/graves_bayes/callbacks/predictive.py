@@ -48,7 +48,7 @@ class PosteriorPredictive(Callback):
         Traceback (most recent call last):
         ValueError: samples must be at least 1, not 0
 
-    Source: Graves 2011, section 6; Guo et al. 2017, "On calibration of modern neural networks".
+    Source: Graves 2011; Guo et al. 2017, "On calibration of modern neural networks".
     """
 
     def __init__(

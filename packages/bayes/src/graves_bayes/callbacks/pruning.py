@@ -39,7 +39,7 @@ class SignalToNoisePruning(Callback):
         >>> callbacks = [VariationalInference(), pruning]
         >>> trainer = pl.Trainer(callbacks=callbacks, logger=False, enable_checkpointing=False)
 
-    Source: Graves 2011, section 7.
+    Source: Graves 2011, on pruning.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ class DeepSea:
     Raises:
         ValueError: when a number is out of range.
 
-    Source: Osband et al. 2019, "Behaviour Suite for Reinforcement Learning", appendix A.
+    Source: Osband et al. 2019, "Behaviour Suite for Reinforcement Learning".
 
     Example:
         >>> sea = DeepSea(size=4, seed=1)

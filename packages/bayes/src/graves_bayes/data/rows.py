@@ -126,7 +126,7 @@ class PriorityRows(RowSampler):
         rows: how many there are.
         device: where the weights are.
 
-    Source: Schaul et al. 2016, "Prioritized Experience Replay", appendix B.2.1.
+    Source: Schaul et al. 2016, "Prioritized Experience Replay".
 
     Example:
         >>> sampler = PriorityRows(4, torch.device("cpu"))

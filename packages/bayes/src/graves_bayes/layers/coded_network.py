@@ -36,7 +36,7 @@ class CodedNetwork:
         >>> torch.equal(coded.decode(message.words).labels, y)
         True
 
-    Source: Graves 2011, sections 2 and 3.
+    Source: Graves 2011.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ class QNetwork(nn.Module):
     Raises:
         ValueError: when an argument is out of its range.
 
-    Source: Fortunato et al. 2018, section 3.1; Wang et al. 2016.
+    Source: Fortunato et al. 2018; Wang et al. 2016.
 
     Example:
         >>> import torch
@@ -76,7 +76,7 @@ class PolicyNetwork(nn.Module):
     Raises:
         ValueError: when an argument is out of its range.
 
-    Source: Mnih et al. 2016; Fortunato et al. 2018, section 3.2.
+    Source: Mnih et al. 2016; Fortunato et al. 2018.
 
     Example:
         >>> import torch

@@ -63,7 +63,7 @@ class NoisyLinear(nn.Module):
         >>> bool(torch.equal(layer(x), first))
         False
 
-    Source: Fortunato et al. 2018, section 3.
+    Source: Fortunato et al. 2018.
     """
 
     def __init__(

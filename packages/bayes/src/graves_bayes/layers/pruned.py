@@ -25,7 +25,7 @@ def prune_(posterior: WeightPosterior, threshold: float, include: str | Sequence
     Raises:
         ValueError: when the threshold is negative, or removes all weights.
 
-    Source: Graves 2011, section 7.
+    Source: Graves 2011, on pruning.
 
     Example:
         >>> net = nn.Linear(2, 1, bias=False)

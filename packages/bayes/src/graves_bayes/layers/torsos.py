@@ -82,7 +82,7 @@ class MinAtarTorso(Torso):
     Raises:
         ValueError: when there are none.
 
-    Source: Young and Tian 2019, "MinAtar", section 3.
+    Source: Young and Tian 2019, "MinAtar".
 
     Example:
         >>> MinAtarTorso(4)(torch.zeros(2, 10, 10, 4, dtype=torch.bool)).shape

@@ -46,7 +46,7 @@ class ActorCritic(Spec, AgentModel):
     Raises:
         ValueError: when an argument is out of its range.
 
-    Source: Mnih et al. 2016; Fortunato et al. 2018, section 3.2.
+    Source: Mnih et al. 2016; Fortunato et al. 2018.
 
     Example:
         >>> from graves_bayes import VectorTorso

@@ -54,7 +54,7 @@ class DQN(Spec, AgentModel):
     Raises:
         ValueError: when an argument is out of its range.
 
-    Source: Mnih et al. 2015; Fortunato et al. 2018, section 3.1.
+    Source: Mnih et al. 2015; Fortunato et al. 2018.
 
     Example:
         >>> from graves_bayes import VectorTorso

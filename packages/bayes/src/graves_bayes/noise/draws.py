@@ -56,7 +56,7 @@ def signed_sqrt(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     Args:
         values: of any shape.
 
-    Source: Fortunato et al. 2018, section 3.
+    Source: Fortunato et al. 2018.
 
     Example:
         >>> signed_sqrt(torch.tensor([4.0, -9.0, 0.0]))
@@ -83,7 +83,7 @@ def draw_noise(
         like: has the wanted type and device; by default those that torch makes.
         generator: source of the draws, which happen on its device; by default torch's global one.
 
-    Source: Fortunato et al. 2018, eq. 10 and 11.
+    Source: Fortunato et al. 2018.
 
     Example:
         >>> noise = draw_noise("factorised", 3, 2, generator=torch.Generator().manual_seed(0))

@@ -36,7 +36,7 @@ def sampled_weight(weights: NoisyWeights, noise: Noise) -> Float[Tensor, "*rows 
         weights: of the layer.
         noise: of either kind.
 
-    Source: Fortunato et al. 2018, eq. 9.
+    Source: Fortunato et al. 2018.
     """
     if isinstance(noise, IndependentNoise):
         return torch.addcmul(weights.weight, weights.weight_sigma, noise.weight)
@@ -51,7 +51,7 @@ def sampled_bias(weights: NoisyWeights, noise: Noise) -> Float[Tensor, "*rows ou
         weights: of the layer.
         noise: of either kind.
 
-    Source: Fortunato et al. 2018, eq. 9.
+    Source: Fortunato et al. 2018.
     """
     if weights.bias is None or weights.bias_sigma is None:
         return None

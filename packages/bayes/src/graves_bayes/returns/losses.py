@@ -18,7 +18,7 @@ def dueling_values(
         value: of the state.
         advantages: of the actions.
 
-    Source: Wang et al. 2016, eq. 9.
+    Source: Wang et al. 2016.
 
     Example:
         >>> dueling_values(torch.tensor([[5.0]]), torch.tensor([[1.0, 3.0]]))
@@ -78,7 +78,7 @@ def actor_critic_losses(
         actions: those that were taken.
         returns: R of each step, taken as constants.
 
-    Source: Fortunato et al. 2018, eq. 16 to 18.
+    Source: Fortunato et al. 2018.
 
     Example:
         >>> steps = torch.zeros(1, 2), torch.ones(1), torch.tensor([0]), torch.tensor([3.0])

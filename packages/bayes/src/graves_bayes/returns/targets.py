@@ -17,7 +17,7 @@ def dqn_target(
         discounts: gamma, or gamma^n; 0 where the episode terminated, but not where it was cut off.
         next_values: of the target network in the state after the steps.
 
-    Source: Fortunato et al. 2018, eq. 12.
+    Source: Fortunato et al. 2018.
 
     Example:
         >>> dqn_target(torch.ones(1), torch.tensor([0.5]), torch.tensor([[2.0, 4.0]]))
@@ -40,7 +40,7 @@ def double_q_target(
         next_values: of the target network in the state after the steps.
         selection_values: of the online network in the same state, with noise of neither of the other two.
 
-    Source: Fortunato et al. 2018, eq. 13 and 14.
+    Source: Fortunato et al. 2018.
 
     Example:
         >>> next_values, selection_values = torch.tensor([[2.0, 4.0]]), torch.tensor([[1.0, 0.0]])
@@ -113,7 +113,7 @@ def rollout_returns(
         truncated: whether it was cut off.
         gamma: the discount of a step.
 
-    Source: Mnih et al. 2016, algorithm 3; Fortunato et al. 2018, section 3.2.
+    Source: Mnih et al. 2016; Fortunato et al. 2018.
 
     Example:
         >>> never = torch.zeros(2, 1, dtype=torch.bool)

@@ -41,7 +41,7 @@ def uniform_code(symbols: int | Float[Tensor, ""], classes: int) -> Float[Tensor
     Raises:
         ValueError: when there is no class, or fewer than no symbols are sent.
 
-    Source: Graves 2011, section 8, where it is the unit of compression.
+    Source: Graves 2011, where it is the unit of compression.
 
     Example:
         >>> nats_to_bits(uniform_code(100, classes=4))
@@ -115,7 +115,7 @@ def compression_ratio(
         complexity: nats of the weights.
         reference: nats of the targets in the other code, such as `uniform_code`.
 
-    Source: Graves 2011, section 8, table 1.
+    Source: Graves 2011, table 1.
 
     Example:
         >>> compression_ratio(torch.tensor(20.0), torch.tensor(30.0), torch.tensor(200.0))
@@ -130,7 +130,7 @@ def mask_code(mask: Bool[Tensor, "*shape"]) -> Float[Tensor, ""]:
     Args:
         mask: True for the weights that are left.
 
-    Source: Graves 2011, section 7, which leaves it out, because it does not depend on the parameters.
+    Source: Graves 2011, which leaves it out, because it does not depend on the parameters.
 
     Example:
         >>> mask_code(torch.tensor([True, False, False, False])).exp()

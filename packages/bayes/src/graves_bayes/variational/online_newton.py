@@ -20,7 +20,7 @@ def posterior_precisions(curvature: list[Tensor], weight_decay: float, examples:
         >>> posterior_precisions([torch.tensor([3.0])], weight_decay=1.0, examples=25)
         [tensor([100.])]
 
-    Source: Shen et al. 2024, algorithm 1, line 8.
+    Source: Shen et al. 2024, algorithm 1.
     """
     precision = torch._foreach_add(curvature, weight_decay)
     torch._foreach_mul_(precision, examples)
@@ -62,7 +62,7 @@ def update_curvature_(
         >>> curvature
         [tensor([2.2500])]
 
-    Source: Shen et al. 2024, algorithm 1, line 5: `h <- b h + (1 - b) e + (1 - b)^2 (h - e)^2 / (2 (h + d))`.
+    Source: Shen et al. 2024, algorithm 1: `h <- b h + (1 - b) e + (1 - b)^2 (h - e)^2 / (2 (h + d))`.
     """
     step = torch._foreach_sub(estimate, curvature)
     torch._foreach_mul_(step, 1 - beta)
@@ -98,7 +98,7 @@ def update_mean_(
         >>> mean
         [tensor([-0.3333])]
 
-    Source: Shen et al. 2024, algorithm 1, lines 6 and 7.
+    Source: Shen et al. 2024, algorithm 1.
     """
     step = torch._foreach_div(momentum, debias)
     torch._foreach_add_(step, mean, alpha=weight_decay)

@@ -49,7 +49,7 @@ def posterior_predictive(
         >>> posterior_predictive(torch.tensor([[0.9, 0.1], [0.5, 0.5]]).log()).exp()
         tensor([0.7000, 0.3000])
 
-    Source: Graves 2011, section 6: the prediction of the whole posterior.
+    Source: Graves 2011: the prediction of the whole posterior.
     """
     return torch.logsumexp(log_probs, 0) - math.log(len(log_probs))
 

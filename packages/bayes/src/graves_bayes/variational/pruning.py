@@ -34,7 +34,7 @@ def threshold_of_density(gamma: float) -> float:
     Raises:
         ValueError: when gamma is out of range.
 
-    Source: Graves 2011, section 7: `lambda = sqrt(-2 ln gamma)`.
+    Source: Graves 2011, on pruning: `lambda = sqrt(-2 ln gamma)`.
 
     Example:
         >>> threshold_of_density(1.0), threshold_of_density(0.0)
@@ -54,7 +54,7 @@ def density_of_threshold(threshold: float) -> float:
     Raises:
         ValueError: when it is negative.
 
-    Source: Graves 2011, section 7: `gamma = exp(-lambda^2 / 2)`.
+    Source: Graves 2011, on pruning: `gamma = exp(-lambda^2 / 2)`.
 
     Example:
         >>> round(density_of_threshold(TYPICAL) ** 2, 6)
@@ -78,7 +78,7 @@ def kept_weights(
     Raises:
         ValueError: when lambda is negative.
 
-    Source: Graves 2011, section 7.
+    Source: Graves 2011, on pruning.
 
     Example:
         >>> kept_weights(torch.tensor([0.0, -1.0, 2.0]), torch.ones(3), threshold=1.0)

@@ -1,6 +1,6 @@
 """The 61 phonetic symbols of TIMIT, and the 39 classes in which recognisers are scored.
 
-Source: Lee and Hon 1989, "Speaker-independent phone recognition using hidden Markov models", table 3.
+Source: Lee and Hon 1989, "Speaker-independent phone recognition using hidden Markov models".
 """
 
 CLASSES = [

@@ -43,7 +43,7 @@ class TIMITDataModule(SpeechDataModule):
         TypeError: when an argument has the wrong type.
         ValueError: when an argument is out of its range.
 
-    Source: Graves 2011, section 6, for the sentences.
+    Source: Graves 2011, for the sentences.
 
     Example:
         >>> TIMITDataModule().spec.classes
