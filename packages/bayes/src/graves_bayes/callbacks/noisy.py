@@ -31,7 +31,7 @@ class NoisyNet(Callback):
     with the noise that the uninterrupted one would have had, whatever else draws random numbers, and each
     rank has noise of its own. Evaluation in the middle of training leaves the noise of training as it was.
 
-    Logs the mean of |sigma| over the weights of each noisy layer as `sigma/<name of the layer>`.
+    Logs the mean of abs(sigma) over the weights of each noisy layer as `sigma/<name of the layer>`.
 
     Args:
         pattern: names of linear layers that become noisy, with wildcards, or several of them; None for none,

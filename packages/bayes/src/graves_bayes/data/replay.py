@@ -189,7 +189,7 @@ class Replay:
         )
 
     def set_errors(self, rows: Int[Tensor, " count"], errors: Float[Tensor, " count"]) -> None:
-        """Sets priorities to (|error| + 1e-6)^alpha; changes nothing where all are drawn alike.
+        """Sets priorities to `(abs(error) + 1e-6) ** alpha`; changes nothing where all are drawn alike.
 
         Args:
             rows: of the transitions, from `sample`.
