@@ -13,6 +13,7 @@ SHOWN = {
     "bfn/digits_conditional": ["samples.png", "completions.png"],
     "bfn/diabetes": ["marginals.png"],
     "bfn/mnist_small": ["samples.png", "strip.png"],
+    "bayes/digits_vi": ["description_length.png"],
     "memory/copy": ["memory.png", "progress.png"],
     "memory/kanerva_digits": ["samples.png", "denoising_occlusion.png"],
     "rnn_training/copy_snap": ["predictions.png", "progress.png"],
