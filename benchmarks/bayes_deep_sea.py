@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from parts.bayes_stacked import Fleet
-from parts.proportions import fisher_greater, wilson_interval
 from parts.rnn_learning import Job, run_all
 from parts.tables import print_table
+from scipy.stats import binomtest, fisher_exact
 
 ARMS = ("noisy", "eps_long", "greedy", "eps_short", "noisy_episode")
 
@@ -37,7 +37,7 @@ def train(job: Job) -> Job:
 def row(run: Any) -> list[str]:
     """Size, arm, solved, interval, median episode, how many saw the treasure, seconds."""
     reached = [episode for episode in run["solved"] if episode >= 0]
-    low, high = wilson_interval(len(reached), run["seeds"])
+    low, high = binomtest(len(reached), run["seeds"]).proportion_ci(method="wilson")
     return [
         run["how"],
         str(run["size"]),
@@ -50,9 +50,12 @@ def row(run: Any) -> list[str]:
 
 
 def solved(runs: list[Any], how: str, size: int) -> tuple[int, int] | None:
-    """How many agents of an arm solved it, and of how many."""
+    """How many agents of an arm solved it, and how many did not."""
     found = [run for run in runs if run["how"] == how and run["size"] == size]
-    return (sum(episode >= 0 for episode in found[0]["solved"]), found[0]["seeds"]) if found else None
+    if not found:
+        return None
+    count = sum(episode >= 0 for episode in found[0]["solved"])
+    return count, found[0]["seeds"] - count
 
 
 def main() -> None:
@@ -84,7 +87,7 @@ def main() -> None:
         for how in ("eps_long", "eps_short", "greedy"):
             other = solved(runs, how, size)
             if noisy and other:
-                p = fisher_greater(noisy, other)
+                p = fisher_exact([noisy, other], alternative="greater").pvalue
                 print(f"N = {size}: noisy above {how}, Fisher's exact test, one-sided: p = {p:.3g}")
 
 

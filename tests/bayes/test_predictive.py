@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from graves_bayes.callbacks.predictive_scores import PredictiveScores
 from graves_bayes.variational.predictive import (
-    calibration_error,
     entropy_of,
     mutual_information,
     posterior_predictive,
@@ -64,7 +64,9 @@ def test_calibration_error_is_the_weighted_gap_over_bins() -> None:
         (bins == b).mean() * abs(right[bins == b].mean() - confidences[bins == b].mean())
         for b in np.unique(bins)
     ]
-    assert float(calibration_error(told, targets, bins=10)) == pytest.approx(sum(gaps), abs=1e-6)
+    scores = PredictiveScores(classes=5, bins=10)
+    scores.update(told[None], targets)
+    assert float(scores.compute()["ece"]) == pytest.approx(sum(gaps), abs=1e-6)
 
 
 def test_each_sample_has_a_block_of_its_own() -> None:

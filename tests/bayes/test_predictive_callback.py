@@ -10,11 +10,11 @@ import torch
 from noisy_models import QUIET
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from graves_bayes.callbacks.predictive import PosteriorPredictive
 from graves_bayes.callbacks.variational import VariationalInference
 from graves_bayes.layers.ivon import IVON
-from graves_bayes.variational.predictive import calibration_error
 from graves_core.batches import mix_seed
 
 MEASURES = ("nll", "accuracy", "entropy", "ece")
@@ -78,7 +78,7 @@ def test_the_scores_are_those_of_the_samples_of_the_posterior() -> None:
     optimizer = trainer.optimizers[0]
     told = []
     for sample in range(6):
-        seed = mix_seed(3, "predictive", trainer.global_step, sample)
+        seed = mix_seed(3, "predictive", sample)
         with optimizer.sampled(torch.Generator().manual_seed(seed)), torch.no_grad():
             told.append(module(x).softmax(-1))
     probabilities = torch.stack(told).mean(0)
@@ -87,7 +87,7 @@ def test_the_scores_are_those_of_the_samples_of_the_posterior() -> None:
     assert logged["val/predictive_nll"] == pytest.approx(float(nll), rel=1e-4)
     entropy = -(probabilities * probabilities.log()).sum(1).mean()
     assert logged["val/predictive_entropy"] == pytest.approx(float(entropy), rel=1e-4)
-    ece = calibration_error(probabilities.log(), y)
+    ece = multiclass_calibration_error(probabilities, y, num_classes=3, n_bins=15)
     assert logged["val/predictive_ece"] == pytest.approx(float(ece), abs=1e-5)
 
 
@@ -157,3 +157,16 @@ def test_evaluation_with_a_sample_is_refused() -> None:
 def test_arguments_are_checked(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         PosteriorPredictive(**{name: 0})
+
+
+def test_a_checkpoint_is_scored_without_a_fit(tmp_path: Path) -> None:
+    learned = Classifier()
+    trainer = fit(learned, VariationalInference(seed=0), PosteriorPredictive())
+    trainer.save_checkpoint(tmp_path / "learned.ckpt")
+    expected = trainer.test(learned, rows(), verbose=False)[0]
+    fresh = pl.Trainer(**QUIET, callbacks=[VariationalInference(), PosteriorPredictive()])
+    told = fresh.test(Classifier(), rows(), ckpt_path=tmp_path / "learned.ckpt", verbose=False)[0]
+    for measure in MEASURES:
+        assert told[f"test/mean_{measure}"] == expected[f"test/mean_{measure}"]
+        assert told[f"test/predictive_{measure}"] == expected[f"test/predictive_{measure}"]
+    assert told["test/predictive_nll"] != told["test/mean_nll"]

@@ -149,7 +149,7 @@ def test_steps_take_place_when_they_are_due_and_last() -> None:
 
 
 def test_a_killed_run_goes_on_with_its_mask(tmp_path: Path) -> None:
-    """Killed in an epoch after a step, at its beginning and before it."""
+    """Killed within an epoch before and after a step of pruning, and between two epochs."""
     assert_exact_resume(
         make,
         loader,
@@ -207,26 +207,3 @@ def test_a_run_without_posterior_is_told() -> None:
 def test_arguments_are_checked(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         SignalToNoisePruning(**{name: value})
-
-
-def test_a_run_resumed_between_two_epochs_prunes_at_the_beginning_of_the_second(tmp_path: Path) -> None:
-    """Then Lightning begins the batches of an epoch without beginning the epoch."""
-
-    class Save(pl.Callback):
-        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-            if trainer.global_step == 12 and not (tmp_path / "12.ckpt").exists():
-                trainer.save_checkpoint(tmp_path / "12.ckpt")
-
-    def run(start: Path | None) -> dict[str, torch.Tensor]:
-        callbacks = [
-            VariationalInference(sigma=0.3, seed=0),
-            SignalToNoisePruning([0.5, 1.0], first_epoch=1),
-            ExactResume(),
-            Save(),
-        ]
-        trainer = pl.Trainer(**(QUIET | {"max_steps": 15}), callbacks=callbacks)
-        module = make()
-        trainer.fit(module, loader(), ckpt_path=start)
-        return module.state_dict()
-
-    torch.testing.assert_close(run(None), run(tmp_path / "12.ckpt"), rtol=0, atol=0)

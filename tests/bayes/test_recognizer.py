@@ -1,5 +1,6 @@
 """Connectionist temporal classification: losses by enumeration, best paths, the labels that are wrong."""
 
+import math
 from functools import partial
 from itertools import groupby, product
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from graves_bayes.data.speech.base import SpeechDataModule
 from graves_bayes.data.speech.utterances import Utterance
@@ -98,3 +100,15 @@ def test_other_data_are_refused(sizes: tuple[int, int], message: str, tmp_path) 
     )  # fmt: skip
     with pytest.raises(ValueError, match=message):
         trainer.fit(SequenceRecognizer(*sizes, hidden_size=4), Tones())
+
+
+def test_bits_are_a_mean_over_labels_and_not_over_batches(tmp_path) -> None:
+    torch.manual_seed(0)
+    model = SequenceRecognizer(4, 2, hidden_size=4)
+    batches = [batch_of([9, 8], [[0, 1, 0, 1], [1]]), batch_of([7], [[1]])]
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    logged = trainer.test(model, dataloaders=DataLoader(batches, batch_size=None), verbose=False)[0]
+    with torch.no_grad():
+        losses = [model.losses(model(each["inputs"], each["lengths"]), each).sum() for each in batches]
+    expected = float(sum(losses)) / 6 / math.log(2)
+    assert logged["test/bits_per_label"] == pytest.approx(expected, rel=1e-5)

@@ -185,3 +185,8 @@ def test_a_bad_transcription_is_refused(tmp_path: Path) -> None:
     (tmp_path / "timit/TRAIN/DR1/FCJF0/SX37.PHN").write_text("0 900\n")
     with pytest.raises(ValueError, match=r"SX37\.PHN.*every line must have a beginning, an end and a symbol"):
         data.setup("fit")
+
+
+def test_more_labels_than_steps_are_refused(digits: Path) -> None:
+    with pytest.raises(ValueError, match=r"steps has labels that need .*: make stack smaller"):
+        SpokenDigitsDataModule(str(digits), strings=20, pause=0.0, stack=40).setup("fit")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from graves_bayes.layers.posterior import WeightPosterior
-from graves_bayes.layers.sampled import complexity_loss, posterior_mean, posterior_over, sampled_weights
+from graves_bayes.layers.sampled import posterior_mean, posterior_over, sampled_weights
 
 
 class Tied(nn.Module):
@@ -63,7 +63,7 @@ def test_complexity_is_the_sum_that_torch_gives(name: str) -> None:
     s = (sigma.square() + (mean - mean.mean()).square()).mean().sqrt()
     expected = kl_divergence(Normal(mean, sigma), Normal(mean.mean(), s)).sum()
     assert len(mean) == posterior.weights == sum(p.numel() for p in set(net.parameters()))
-    torch.testing.assert_close(complexity_loss(posterior), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(posterior.complexity(), expected, rtol=1e-6, atol=1e-6)
 
 
 @nets

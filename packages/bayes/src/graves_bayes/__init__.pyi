@@ -33,7 +33,6 @@ from .layers.posterior import WeightPosterior as WeightPosterior
 from .layers.pruned import export_pruned as export_pruned
 from .layers.pruned import prune_ as prune_
 from .layers.ragged import RaggedBLSTM as RaggedBLSTM
-from .layers.sampled import complexity_loss as complexity_loss
 from .layers.sampled import posterior_mean as posterior_mean
 from .layers.sampled import posterior_over as posterior_over
 from .layers.sampled import sampled_weights as sampled_weights

@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from typing import Any, Literal, get_args
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from graves_bayes.callbacks.evaluated_weights import EvaluatedWeights
 from graves_bayes.layers.make_noisy import make_noisy, matching
 from graves_bayes.layers.noise_control import noise_off, noisy_layers, resample_noise
 from graves_bayes.layers.noisy_linear import NoisyLinear
@@ -19,7 +20,7 @@ Schedule = Literal["update", "batch", "epoch"]
 Evaluation = Literal["mean", "sample"]
 
 
-class NoisyNet(Callback):
+class NoisyNet(EvaluatedWeights):
     """Learns with noise on the weights of linear layers, whose size is learned too.
 
     When the run is set up, before the optimizers are made, matching linear layers of the module become
@@ -136,33 +137,20 @@ class NoisyNet(Callback):
         if self.every_n_batches and batch_idx % self.every_n_batches == 0:
             pl_module.log_dict(mean_sigmas(pl_module), batch_size=1)
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes the noise, or draws that of the validation."""
-        self._before_evaluation(trainer, pl_module)
+    def before_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Removes the noise, or draws that of the evaluation."""
+        self.after_evaluation()
+        self._put_back.enter_context(noise_off(pl_module))
+        if self.evaluation == "sample":
+            self._resample(trainer, pl_module, "evaluation", trainer.global_step)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def after_evaluation(self) -> None:
         """Puts the noise of training back."""
-        self._put_back.close()
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes the noise, or draws that of the test."""
-        self._before_evaluation(trainer, pl_module)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the noise back."""
-        self._put_back.close()
-
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes the noise, or draws that of the prediction."""
-        self._before_evaluation(trainer, pl_module)
-
-    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the noise back."""
         self._put_back.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Puts the noise back."""
-        self._put_back.close()
+        self.after_evaluation()
 
     def state_dict(self) -> dict[str, Any]:
         """Tells the seed of the run."""
@@ -183,12 +171,6 @@ class NoisyNet(Callback):
         """Draws the noise of a place, if that is a moment of the schedule."""
         if moment == self.schedule:
             self._draw(trainer, pl_module, moment, *place)
-
-    def _before_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._put_back.close()
-        self._put_back.enter_context(noise_off(pl_module))
-        if self.evaluation == "sample":
-            self._resample(trainer, pl_module, "evaluation", trainer.global_step)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule, *place: int | str) -> None:
         """Draws the noise of a place in the run, unless it is at hand."""

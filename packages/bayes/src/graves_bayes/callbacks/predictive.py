@@ -1,7 +1,8 @@
 """What many samples of the weights predict together, beside what their mean predicts."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from graves_bayes.callbacks.predictive_scores import PredictiveScores
-from graves_bayes.callbacks.variational import VariationalInference
+from graves_bayes.callbacks.variational import inference_of
 from graves_bayes.layers.ivon import IVON
-from graves_bayes.layers.posterior import WeightPosterior
+from graves_bayes.layers.sampled import sampled_weights
 from graves_bayes.variational.predictive import sampled_predictions
 from graves_core.batches import mix_seed
 
@@ -23,7 +24,7 @@ class PosteriorPredictive(Callback):
 
     For modules that learn with `VariationalInference` or with `IVON`, in validation and test. The module,
     called with the inputs of a batch, returns logits or log-probabilities `(..., classes)`; targets below 0
-    are left out. All batches and ranks see the same samples, which leave training as it was.
+    are left out. All batches, ranks and epochs see the same draws, which leave training as it was.
 
     Logs for the samples' predictive distribution `val/predictive_nll` (nats per target), `..._accuracy`,
     `..._ece`, the expected calibration error, `..._entropy`, and `val/predictive_information`, how much of
@@ -42,6 +43,7 @@ class PosteriorPredictive(Callback):
 
     Example:
         >>> import lightning.pytorch as pl
+        >>> from graves_bayes import VariationalInference
         >>> callbacks = [VariationalInference(), PosteriorPredictive(samples=32)]
         >>> trainer = pl.Trainer(callbacks=callbacks, logger=False, enable_checkpointing=False)
         >>> PosteriorPredictive(samples=0)
@@ -68,14 +70,16 @@ class PosteriorPredictive(Callback):
         self.bins = bins
         self.seed = seed
         self._scores: dict[str, PredictiveScores] = {}
+        self._sample: Sample | None = None
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts counting."""
-        self._scores = {}
+        """Starts counting; not in the sanity check, before which nothing is learnt."""
+        if not trainer.sanity_checking:
+            self._begin(trainer, pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts counting."""
-        self._scores = {}
+        self._begin(trainer, pl_module)
 
     def on_validation_batch_end(
         self,
@@ -86,9 +90,8 @@ class PosteriorPredictive(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Predicts the classes of a batch; not in the sanity check, before which nothing is learnt."""
-        if not trainer.sanity_checking:
-            self._score(trainer, pl_module, batch)
+        """Predicts the classes of a batch."""
+        self._score(trainer, pl_module, batch)
 
     def on_test_batch_end(
         self,
@@ -110,8 +113,13 @@ class PosteriorPredictive(Callback):
         """Logs the scores."""
         self._log(pl_module, "test")
 
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._scores, self._sample = {}, find_sample(trainer, pl_module)
+
     def _score(self, trainer: Trainer, pl_module: LightningModule, batch: Any) -> None:
-        sample, targets = find_sample(trainer), batch[self.targets].flatten()
+        sample, targets = self._sample, batch[self.targets].flatten()
+        if sample is None:
+            return
         counted = targets >= 0
 
         def predict() -> Tensor:
@@ -122,7 +130,7 @@ class PosteriorPredictive(Callback):
         seeds = iter(range(self.samples))
 
         def sampler() -> AbstractContextManager[None]:
-            seed = mix_seed(self.seed, "predictive", trainer.global_step, next(seeds))
+            seed = mix_seed(self.seed, "predictive", next(seeds))
             return sample(torch.Generator(pl_module.device).manual_seed(seed))
 
         together = sampled_predictions(sampler, predict, self.samples)
@@ -137,48 +145,28 @@ class PosteriorPredictive(Callback):
             for measure, value in scores.compute().items():
                 if name == "predictive" or measure != "information":
                     pl_module.log(f"{stage}/{name}_{measure}", value, sync_dist=True, batch_size=1)
-        self._scores = {}
+        self._scores, self._sample = {}, None
 
 
-def find_sample(trainer: Trainer) -> Sample:
+def find_sample(trainer: Trainer, pl_module: LightningModule) -> Sample:
     """What puts samples into the weights in a run.
 
     Args:
         trainer: its callbacks or optimizers have a posterior.
+        pl_module: its module.
 
     Raises:
         ValueError: when there is none, or when evaluation is with a sample rather than with the means.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, VariationalInference) and callback.posterior is not None:
-            if callback.evaluation != "mean":
-                raise ValueError("PosteriorPredictive needs VariationalInference(evaluation='mean')")
-            return _of_posterior(callback.posterior)
+    inference = inference_of(trainer)
+    if inference is not None and inference.evaluation != "mean":
+        raise ValueError("PosteriorPredictive needs VariationalInference(evaluation='mean')")
+    posterior = None if inference is None else inference.learned(pl_module)
+    if posterior is not None:
+        return partial(sampled_weights, posterior)
     for optimizer in trainer.optimizers:
         if isinstance(optimizer, IVON):
-            return _of_ivon(optimizer)
+            return optimizer.sampled
     raise ValueError(
         "PosteriorPredictive needs a run with VariationalInference or IVON that has begun to learn"
     )
-
-
-def _of_posterior(posterior: WeightPosterior) -> Sample:
-    @contextmanager
-    def sample(generator: torch.Generator) -> Iterator[None]:
-        with torch.inference_mode(False):
-            posterior.sample_(generator)
-        try:
-            yield
-        finally:
-            posterior.restore_()
-
-    return sample
-
-
-def _of_ivon(optimizer: IVON) -> Sample:
-    @contextmanager
-    def sample(generator: torch.Generator) -> Iterator[None]:
-        with optimizer.sampled(generator):
-            yield
-
-    return sample

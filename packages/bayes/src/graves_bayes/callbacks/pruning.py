@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from graves_bayes.callbacks.variational import VariationalInference
+from graves_bayes.callbacks.variational import inference_of
 from graves_bayes.layers.posterior import WeightPosterior
 from graves_bayes.layers.pruned import current_mask, fraction_left, prune_
 from graves_bayes.variational.code_length import mask_code, nats_to_bits
@@ -36,6 +36,7 @@ class SignalToNoisePruning(Callback):
     Example:
         >>> import lightning.pytorch as pl
         >>> pruning = SignalToNoisePruning([0.1, 0.2, 0.4], first_epoch=20, every_n_epochs=5)
+        >>> from graves_bayes import VariationalInference
         >>> callbacks = [VariationalInference(), pruning]
         >>> trainer = pl.Trainer(callbacks=callbacks, logger=False, enable_checkpointing=False)
 
@@ -103,7 +104,7 @@ class SignalToNoisePruning(Callback):
 
 
 def _posterior(trainer: Trainer) -> WeightPosterior:
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, VariationalInference) and callback.posterior is not None:
-            return callback.posterior
-    raise ValueError("SignalToNoisePruning needs the callback VariationalInference")
+    inference = inference_of(trainer)
+    if inference is None or inference.posterior is None:
+        raise ValueError("SignalToNoisePruning needs the callback VariationalInference")
+    return inference.posterior

@@ -227,12 +227,23 @@ class VariationalInference(EvaluatedWeights):
         error = run.tally.pop(trainer)
         pl_module.log_dict(described(run.posterior, error, run.examples, self.classes), batch_size=1)
 
+    def learned(self, pl_module: LightningModule) -> WeightPosterior | None:
+        """The posterior of the run, or of a checkpoint that was loaded since; None before either.
+
+        Args:
+            pl_module: the module over whose weights it is.
+        """
+        if self._saved:
+            with torch.inference_mode(False):
+                return self._prepare(pl_module)
+        return self.posterior
+
     def before_evaluation(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts the means into the module, or a sample."""
         self.after_evaluation()
         if self.evaluation == "sample" and not trainer.sanity_checking:
             with torch.inference_mode(False):
-                posterior = self.posterior or self._prepare(pl_module)
+                posterior = self.learned(pl_module) or self._prepare(pl_module)
             sample(posterior, pl_module, self._settings.seed, "evaluation", trainer.global_step)
 
     def after_evaluation(self) -> None:
@@ -300,6 +311,16 @@ class VariationalInference(EvaluatedWeights):
     def _close(self) -> None:
         if self._run is not None:
             self._run.close()
+
+
+def inference_of(trainer: Trainer) -> VariationalInference | None:
+    """The callback of a run by which it learns a posterior, if it has one.
+
+    Args:
+        trainer: of the run.
+    """
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, VariationalInference)), None)
 
 
 def _check_counts(**numbers: float | None) -> None:

@@ -216,5 +216,4 @@ def sample(posterior: WeightPosterior, module: LightningModule, *place: int | st
         place: what the draws depend on.
     """
     generator = torch.Generator(module.device).manual_seed(mix_seed("weights", *place))
-    with torch.inference_mode(False):
-        posterior.sample_(generator)
+    posterior.sample_(generator)

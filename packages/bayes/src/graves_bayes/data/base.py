@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graves_bayes.data.agents import agent_of
-from graves_bayes.data.environments import Environments
+from graves_bayes.data.environments import Environments, Step
 from graves_bayes.returns.clock import Clock
 from graves_core.batches import mix_seed, rank_and_world
 from graves_core.data.checks import check_at_least, check_seed
@@ -120,6 +120,26 @@ class EnvironmentDataModule(pl.LightningDataModule, ABC):
         Args:
             observations: the first ones.
         """
+
+    def advance(self) -> tuple[Tensor, Tensor, Step]:
+        """Lets the agent act once in every environment; counts it.
+
+        Returns:
+            What it saw, its actions, and what they led to.
+        """
+        assert self.observations is not None
+        agent, seen = agent_of(self.trainer, type(self).__name__), self.observations
+        actions = agent.act(self.on_device(seen), self.clock).cpu()
+        step = self.environments.step(actions)
+        self.observations = step.observations
+        ended = int((step.terminated | step.truncated).sum())
+        clock = self.clock
+        self.clock = clock._replace(actions=clock.actions + 1, episodes=clock.episodes + ended)
+        return seen, actions, step
+
+    def take_returns(self) -> Tensor:
+        """The returns of the episodes that have ended since this was asked the last time."""
+        return torch.tensor([score for score, _ in self.environments.take_ended()], dtype=torch.float32)
 
     @abstractmethod
     def next_batch(self) -> dict[str, Any]:

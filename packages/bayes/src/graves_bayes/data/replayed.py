@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graves_bayes.data.agents import agent_of
 from graves_bayes.data.base import EnvironmentDataModule
 from graves_bayes.data.replay import Replay
 from graves_core.batches import mix_seed
@@ -120,11 +119,10 @@ class ReplayDataModule(EnvironmentDataModule):
             self._step()
         while self._kept < self.learning_starts:
             self._step()
-        returns = [score for score, _ in self.environments.take_ended()]
         return {
             "transitions": self.replay.sample(self.batch_size, self._draw),
             "clock": self.clock,
-            "returns": torch.tensor(returns, dtype=torch.float32),
+            "returns": self.take_returns(),
         }
 
     def set_errors(self, rows: Int[Tensor, " batch"], errors: Float[Tensor, " batch"]) -> None:
@@ -173,15 +171,8 @@ class ReplayDataModule(EnvironmentDataModule):
         )
 
     def _step(self) -> None:
-        assert self.observations is not None
-        agent = agent_of(self.trainer, type(self).__name__)
-        actions = agent.act(self.on_device(self.observations), self.clock).cpu()
-        step = self.environments.step(actions)
+        _, actions, step = self.advance()
         self.replay.add(
             actions, step.rewards, step.terminated, step.truncated, step.reached, step.observations
         )
-        self.observations = step.observations
-        ended = int((step.terminated | step.truncated).sum())
-        clock = self.clock
-        self.clock = clock._replace(actions=clock.actions + 1, episodes=clock.episodes + ended)
         self._kept += self.num_envs

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graves_bayes.data.agents import agent_of
 from graves_bayes.data.base import EnvironmentDataModule
 from graves_core.data.checks import check_at_least
 
@@ -70,8 +69,7 @@ class RolloutDataModule(EnvironmentDataModule):
             self.clock = self.clock._replace(updates=self.trainer.global_step)
         clock, steps = self.clock, [self._step() for _ in range(self.steps)]
         batch: dict[str, Any] = {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
-        returns = [score for score, _ in self.environments.take_ended()]
-        return batch | {"clock": clock, "returns": torch.tensor(returns, dtype=torch.float32)}
+        return batch | {"clock": clock, "returns": self.take_returns()}
 
     def experience(self) -> dict[str, Any]:
         """Nothing."""
@@ -81,20 +79,12 @@ class RolloutDataModule(EnvironmentDataModule):
         """Nothing was kept."""
 
     def _step(self) -> dict[str, Tensor]:
-        assert self.observations is not None
-        agent = agent_of(self.trainer, type(self).__name__)
-        actions = agent.act(self.on_device(self.observations), self.clock).cpu()
-        step = self.environments.step(actions)
-        seen = {
-            "observations": self.observations,
+        observations, actions, step = self.advance()
+        return {
+            "observations": observations,
             "actions": actions,
             "rewards": step.rewards,
             "terminated": step.terminated,
             "truncated": step.truncated,
             "next_observations": step.reached,
         }
-        self.observations = step.observations
-        ended = int((step.terminated | step.truncated).sum())
-        clock = self.clock
-        self.clock = clock._replace(actions=clock.actions + 1, episodes=clock.episodes + ended)
-        return seen

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from graves_bayes.layers.prior_groups import PriorGroups
 from graves_bayes.layers.sample_buffers import SampleBuffers, gradient_of
-from graves_bayes.variational.complexity import Prior, log_scale_gradient, mean_gradient, weight_costs
+from graves_bayes.variational.complexity import Prior, cost_gradients, weight_costs
 from graves_bayes.variational.estimators import Estimator, squared_gradient
 from graves_bayes.variational.posteriors import Posterior, variance
 
@@ -110,6 +110,7 @@ class WeightPosterior(nn.Module):
             return sum(p.numel() for p in self._parameters_of_network)
         return int(sum(mask.sum() for mask in self.mask))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def sample_(self, generator: torch.Generator | None = None, antithetic: bool = False) -> None:
         """Puts a sample into the parameters, in place of their means or of the sample before.
@@ -241,13 +242,10 @@ class WeightPosterior(nn.Module):
         if self.posterior == self.prior == "gaussian":
             self.kept.add_gaussian_gradient(index, mean, self.prior_groups.of(index), scale)
             return
-        values = self._of(index, mean)
-        if self.prior != "uniform":
-            added = mean_gradient(self.posterior, self.prior, *values)
-            gradient_of(self._parameters_of_network[index]).add_(added.mul_(scale))
+        by_mean, by_log_scale = cost_gradients(self.posterior, self.prior, *self._of(index, mean))
+        gradient_of(self._parameters_of_network[index]).add_(by_mean.mul_(scale))
         if self.log_sigma:
-            added = log_scale_gradient(self.posterior, self.prior, *values)
-            gradient_of(self.log_sigma[index]).add_(added.mul_(scale))
+            gradient_of(self.log_sigma[index]).add_(by_log_scale.mul_(scale))
 
     def _of(self, index: int, mean: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean, ln of the scale and the prior of one parameter."""

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from graves_bayes.layers.posterior import Groups, WeightPosterior
@@ -117,15 +116,6 @@ def sampled_weights(
         yield
     finally:
         posterior.restore_()
-
-
-def complexity_loss(posterior: WeightPosterior) -> Float[Tensor, ""]:
-    """The complexity loss in nats.
-
-    Args:
-        posterior: over the network's weights.
-    """
-    return posterior.complexity()
 
 
 def posterior_mean(posterior: WeightPosterior) -> dict[str, Tensor]:

@@ -96,7 +96,9 @@ class SequenceRecognizer(Spec, LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of the sequences of a batch."""
-        return self._step(batch, "train")[0]
+        loss, bits, _ = self._step(batch, "train")
+        self.log("train/bits_per_label", bits, prog_bar=True, batch_size=1)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs loss, bits and label error."""
@@ -114,19 +116,19 @@ class SequenceRecognizer(Spec, LightningModule):
         """The optimizer over all parameters."""
         return self.optimizer(self.parameters())
 
-    def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
+    def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss of a sequence, bits of a label, log-probabilities."""
         log_probs = self(batch["inputs"], batch["lengths"])
         losses = self.losses(log_probs, batch)
         bits = losses.detach().sum() / batch["label_lengths"].sum() / math.log(2)
-        count = len(losses)
-        self.log(f"{stage}/loss", losses.detach().mean(), batch_size=count)
-        self.log(f"{stage}/bits_per_label", bits, batch_size=count, prog_bar=stage == "train")
-        return losses.mean(), log_probs
+        self.log(f"{stage}/loss", losses.detach().mean(), batch_size=len(losses))
+        return losses.mean(), bits, log_probs
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
-        log_probs = self._step(batch, stage)[1]
+        _, bits, log_probs = self._step(batch, stage)
         found = best_paths(log_probs, batch["lengths"])
         edits, labels = label_errors(found, batch["labels"], batch["label_lengths"])
+        self.log(f"{stage}/bits_per_label", bits, batch_size=labels)
         self.log(f"{stage}/label_error", edits / labels, batch_size=labels, prog_bar=True)
 
 
@@ -145,7 +147,8 @@ def best_paths(
     kept = best != blank
     kept[:, 1:] &= best[:, 1:] != best[:, :-1]
     kept &= torch.arange(best.shape[1], device=best.device) < lengths[:, None].to(best.device)
-    return [row[keep].tolist() for row, keep in zip(best, kept, strict=True)]
+    rows = best.where(kept, blank).tolist()
+    return [[label for label in row if label != blank] for row in rows]
 
 
 def label_errors(

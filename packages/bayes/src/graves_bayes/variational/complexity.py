@@ -61,15 +61,17 @@ def weight_costs(
     return cost
 
 
-def mean_gradient(
+def cost_gradients(
     posterior: Posterior,
     prior: Prior,
     mean: Weights,
     log_scale: Weights,
     prior_mean: Number,
     prior_scale: Number,
-) -> Weights:
-    """The gradient of `weight_costs` with respect to the means.
+) -> tuple[Weights, Weights]:
+    """The gradients of `weight_costs` with respect to the means and to the logarithms of the scales.
+
+    The second is 0 for a delta posterior.
 
     Args:
         posterior: family of the posterior.
@@ -79,40 +81,14 @@ def mean_gradient(
         prior_mean: centre of the prior.
         prior_scale: standard deviation or b of the prior.
 
-    Source: Graves 2011, from eq. 13.
+    Source: Graves 2011, from eq. 13, with the chain rule from the variance to the logarithm of its root.
     """
     difference = mean - prior_mean
     if prior == "gaussian":
-        return difference / prior_scale**2
-    if prior == "laplace":
-        return mean_distance_gradients(posterior, difference, log_scale)[0] / prior_scale
-    return torch.zeros_like(mean)
-
-
-def log_scale_gradient(
-    posterior: Posterior,
-    prior: Prior,
-    mean: Weights,
-    log_scale: Weights,
-    prior_mean: Number,
-    prior_scale: Number,
-) -> Weights:
-    """The gradient of `weight_costs` with respect to the logarithms of the scales; 0 for a delta posterior.
-
-    Args:
-        posterior: family of the posterior.
-        prior: family of the prior.
-        mean: mean of each weight.
-        log_scale: ln of each weight's scale.
-        prior_mean: centre of the prior.
-        prior_scale: standard deviation or b of the prior.
-
-    Source: Graves 2011, from eq. 13, with the chain rule from the variance to its logarithm.
-    """
-    if posterior == "delta":
-        return torch.zeros_like(log_scale)
-    if prior == "gaussian":
-        return variance(posterior, log_scale) / prior_scale**2 - 1
-    if prior == "laplace":
-        return mean_distance_gradients(posterior, mean - prior_mean, log_scale)[1] / prior_scale - 1
-    return torch.full_like(log_scale, -1.0)
+        by_mean, by_log_scale = difference / prior_scale**2, variance(posterior, log_scale) / prior_scale**2
+    elif prior == "laplace":
+        gradients = mean_distance_gradients(posterior, difference, log_scale)
+        by_mean, by_log_scale = (gradient / prior_scale for gradient in gradients)
+    else:
+        by_mean, by_log_scale = torch.zeros_like(mean), torch.zeros_like(log_scale)
+    return by_mean, by_log_scale if posterior == "delta" else by_log_scale - 1

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 Sampler = Callable[[], AbstractContextManager[None]]
@@ -84,24 +84,3 @@ def mutual_information(log_probs: Float[Tensor, "samples *batch classes"]) -> Fl
     Source: Houlsby et al. 2011, "Bayesian active learning for classification and preference learning".
     """
     return entropy_of(posterior_predictive(log_probs)) - entropy_of(log_probs).mean(0)
-
-
-def calibration_error(
-    log_probs: Float[Tensor, "examples classes"], targets: Int64[Tensor, " examples"], bins: int = 15
-) -> Float[Tensor, ""]:
-    """Expected calibration error: how far confidence and accuracy lie apart, over bins of confidence.
-
-    Args:
-        log_probs: of each example.
-        targets: the classes.
-        bins: of equal width.
-
-    Example:
-        >>> calibration_error(torch.tensor([[0.75, 0.25]] * 4).log(), torch.tensor([0, 0, 0, 1]))
-        tensor(0.)
-    """
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    classes = log_probs.shape[-1]
-    found: Tensor = multiclass_calibration_error(log_probs.exp(), targets, num_classes=classes, n_bins=bins)
-    return found

@@ -35,6 +35,10 @@ class Utterances(BatchedDataset):
         utterances: at least one.
         mean: what is subtracted from the features.
         deviation: what they are then divided by.
+
+    Raises:
+        ValueError: when an utterance has fewer steps than it takes to say its labels one by one, with a pause
+            between equal ones.
     """
 
     def __init__(
@@ -45,6 +49,13 @@ class Utterances(BatchedDataset):
     ) -> None:
         self.features = [(utterance.features - mean) / deviation for utterance in utterances]
         self.labels = [utterance.labels for utterance in utterances]
+        for utterance in utterances:
+            repeated = int((utterance.labels[1:] == utterance.labels[:-1]).sum())
+            steps, needed = len(utterance.features), len(utterance.labels) + repeated
+            if steps < needed:
+                raise ValueError(
+                    f"an utterance of {steps} steps has labels that need {needed}: make stack smaller"
+                )
 
     def __len__(self) -> int:
         """How many there are."""
