@@ -30,12 +30,15 @@ class Counter(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.5)
 
 
-def run(root: Path, *charts: pl.Callback, epochs: int = 1, path: Path | None = None) -> pl.Trainer:
+def run(
+    root: Path, *charts: pl.Callback, epochs: int = 1, path: Path | None = None, model: Counter | None = None
+) -> pl.Trainer:
     """Trains on five batches per epoch."""
     quiet = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
     quiet |= {"enable_progress_bar": False, "enable_model_summary": False, "default_root_dir": root}
     trainer = pl.Trainer(**quiet, max_epochs=epochs, callbacks=list(charts))
-    trainer.fit(Counter(), DataLoader(torch.arange(1.0, 6.0)), ckpt_path=path)
+    data = DataLoader(torch.arange(1.0, 6.0))
+    trainer.fit(model or Counter(), data, data if model else None, ckpt_path=path)
     return trainer
 
 
@@ -56,20 +59,29 @@ def test_the_chart_shows_logged_values_against_another_one(drawn: list[Any], tmp
     run(tmp_path, ProgressChart(["train/batches"], "train/tokens", every_n_batches=2))
     ((curves, labels),) = drawn
     assert labels == ("train/tokens", "batches")
-    assert list(curves["train/batches"].x) == [20.0, 40.0]
-    assert list(curves["train/batches"].y) == [2.0, 4.0]
+    assert list(curves["train/batches"].x) == [20.0, 40.0, 50.0]
+    assert list(curves["train/batches"].y) == [2.0, 4.0, 5.0]
 
 
 def test_the_chart_counts_steps_of_the_optimizer_by_itself(drawn: list[Any], tmp_path: Path) -> None:
     run(tmp_path, ProgressChart(["train/tokens", "train/weight"], every_n_batches=2))
     ((curves, labels),) = drawn
     assert labels == ("step", "value")
-    assert list(curves["train/tokens"].x) == [2.0, 4.0]
-    assert list(curves["train/tokens"].y) == [20.0, 40.0]
-    assert list(curves["train/weight"].y) == [
-        0.5,
-        -2.0,
-    ]  # before the gradients 2 and 4, after 1 and 1 + 2 + 3
+    assert list(curves["train/tokens"].x) == [2.0, 4.0, 5.0]
+    assert list(curves["train/tokens"].y) == [20.0, 40.0, 50.0]
+    before = [1.0 - 0.5 * sum(range(1, batch)) for batch in (2, 4, 5)]
+    assert list(curves["train/weight"].y) == before
+
+
+def test_the_chart_ends_with_the_last_validation(drawn: list[Any], tmp_path: Path) -> None:
+    class Validated(Counter):
+        def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+            self.log("val/step", float(self.trainer.global_step))
+
+    run(tmp_path, ProgressChart(["val/step"], every_n_batches=5), epochs=3, model=Validated())
+    ((curves, _),) = drawn
+    assert list(curves["val/step"].x) == [10.0, 15.0]
+    assert list(curves["val/step"].y) == [5.0, 15.0]
 
 
 def test_a_long_run_keeps_fewer_points(
@@ -77,7 +89,7 @@ def test_a_long_run_keeps_fewer_points(
 ) -> None:
     monkeypatch.setattr(progress, "MOST", 3)
     run(tmp_path, ProgressChart(["train/batches"], every_n_batches=1))
-    assert list(drawn[0][0]["train/batches"].x) == [2.0, 4.0]
+    assert list(drawn[0][0]["train/batches"].x) == [2.0, 4.0, 5.0]
 
 
 def test_a_resumed_run_draws_the_curve_of_both(drawn: list[Any], tmp_path: Path) -> None:

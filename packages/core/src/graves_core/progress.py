@@ -76,12 +76,17 @@ class ProgressChart(Callback):
             self._take(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draws the chart, if there is anything to draw, and says what was reached and where the chart is."""
-        curves = {
-            metric: Curve([x for x, _ in points], [y for _, y in points])
-            for metric, points in self._points.items()
-            if points
-        }
+        """Draws the chart, if there is anything to draw, and says what was reached and where the chart is.
+
+        It ends with what was logged last, which may be after the last batch, by a validation.
+        """
+        last = self._logged(trainer)
+        curves = {}
+        for metric, points in self._points.items():
+            if metric in last:
+                points = [point for point in points if point[0] != last[metric][0]] + [last[metric]]
+            if points:
+                curves[metric] = Curve([x for x, _ in points], [y for _, y in points])
         if curves:
             kinds = {metric.rpartition("/")[2] for metric in curves}
             up = kinds.pop().replace("_", " ") if len(kinds) == 1 else "value"
@@ -101,11 +106,16 @@ class ProgressChart(Callback):
         self._batches, self._every = state_dict["batches"], state_dict["every"]
 
     def _take(self, trainer: Trainer) -> None:
-        values = trainer.callback_metrics
-        across = trainer.global_step if self.against is None else values.get(self.against)
-        for metric, points in self._points.items():
-            if metric in values and across is not None:
-                points.append([float(across), float(values[metric])])
+        for metric, point in self._logged(trainer).items():
+            self._points[metric].append(point)
         if max(map(len, self._points.values())) > MOST:
             self._every *= 2
             self._points = {metric: points[1::2] for metric, points in self._points.items()}
+
+    def _logged(self, trainer: Trainer) -> dict[str, list[float]]:
+        """The point of each metric at present, if it has been logged."""
+        values = trainer.callback_metrics
+        across = trainer.global_step if self.against is None else values.get(self.against)
+        if across is None:
+            return {}
+        return {metric: [float(across), float(values[metric])] for metric in self.metrics if metric in values}
